@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from .messages.texts import said, trace_of
+from .messages.texts import NOTHING_HIDDEN, Hidden, said, trace_of
 
 __all__ = [
     "SCOPE",
@@ -88,7 +88,7 @@ class Span:
         if self._span is not None and context is not None and context.trace_id != self._trace_id:
             self._span.add_link(context)
 
-    def raised(self, error: BaseException, hidden: Collection[str] = ()) -> None:
+    def raised(self, error: BaseException, hidden: Hidden = NOTHING_HIDDEN) -> None:
         """Records an exception with its traceback, without the texts that are ``hidden``."""
         if self._span is not None:
             facts = {

@@ -262,7 +262,7 @@ def revealed_in(value: BaseModel) -> frozenset[str]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Each single value in it as ``str`` and as ``repr``; names of fields and keys say nothing."""
+    """Each single value in it as ``str``, and as ``repr`` if it is no text; names of fields and keys say nothing."""
     left: list[object] = [value]
     while left:
         each = left.pop()
@@ -272,11 +272,12 @@ def _texts(value: object) -> Iterator[str]:
             left += parts
             continue
         if isinstance(each, Enum):
-            left.append(each.value)
-            yield each.name
+            left += (each.value, each.name)
         with suppress(Exception):  # it may be the author's
             if len(each if isinstance(each, bytes) else str(each)) >= _SAYS_SOMETHING_CHARS:
-                yield from (str(each), repr(each))
+                yield str(each)
+                if type(each) is not str:  # ``hiding`` knows how texts are written
+                    yield repr(each)
 
 
 def without_subject(model: type[BaseModel]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ..orchestrator.messages.texts import NOTHING_HIDDEN
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record
 from .dedup import Identity
@@ -49,7 +50,7 @@ class Arrived:
         """How many processes had it at work before, and were not seen since."""
         self.identity: Identity | None = None
         """Under which it is remembered when it is handled; set while it is at work."""
-        self.hidden: frozenset[str] = frozenset()
+        self.hidden = NOTHING_HIDDEN
         """Personal texts that its handler can read, and no error of it may say."""
         self.ended: asyncio.Event | None = None
         """Set when it has left the handler, for who waits to deliver the next one alone."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.codec.wire import header_map, trace_context
 from ..orchestrator.errors import ValueTooLarge
-from ..orchestrator.messages.texts import hiding, said, storable, trace_of
+from ..orchestrator.messages.texts import Hidden, hiding, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Owner, Record
 from ..orchestrator.ports.topics import Topics
@@ -272,7 +272,7 @@ class Consumer:
         """Calls a handler whose body has personal values."""
         assert arrived.subscription is not None
         await self._parts.vault.open(body)
-        arrived.hidden = revealed_in(body)
+        arrived.hidden = Hidden(revealed_in(body))
         if (rest := self._calling.begin(arrived.subscription, body, message)) is not None:
             await rest
 

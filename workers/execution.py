@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import PurePath
@@ -26,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 from ..orchestrator.errors import ConfigurationError
 from ..orchestrator.messages.inputs import Completed, Failed, Reply
 from ..orchestrator.messages.inputs import Rejected as RejectedReply
-from ..orchestrator.messages.texts import end_of, hiding, said, storable, trace_of
+from ..orchestrator.messages.texts import Hidden, end_of, hiding, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.vault import Vault
 from ..sagas import Rejected
@@ -45,6 +46,7 @@ __all__ = ["Execution", "completed", "failed", "rejected"]
 _ERROR_CHARS: Final = 1_000
 _DETAIL_CHARS: Final = 8_000
 _FRAMES: Final = 20
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _logger = structlog.get_logger(__name__)
 
 
@@ -101,7 +103,7 @@ class Execution:
             model: BaseModel = read(handler.contract.command, command.payload)
             if holds_personal(handler.contract.command):
                 await self._keys().open(model)
-                work.hidden = revealed_in(model)
+                work.hidden = Hidden(revealed_in(model))
         except ValidationError as error:
             return failed(
                 work, f"the command does not fit {handler.contract.command.__name__}: {mistakes(error, 'body')}"
@@ -211,13 +213,16 @@ def completed(work: Work, reply: JsonObject) -> Completed:
 
 
 def rejected(work: Work, no: Rejected) -> RejectedReply:
-    """The reply to ``work``: a business rejection."""
+    """The reply to ``work``: a business rejection. A code that the author declared stays whole, although a personal
+    text may stand in it by chance; one that is such a text does not.
+    """
+    code = no.code if _CODE.fullmatch(no.code) and no.code not in work.hidden else hiding(no.code, work.hidden)
     return RejectedReply(
         id=f"{work.command.id}/reply",
         instance=work.command.instance,
         command_id=work.command.id,
         reason=storable(hiding(no.reason, work.hidden), _ERROR_CHARS),
-        code=storable(hiding(no.code, work.hidden), _ERROR_CHARS),
+        code=storable(code, _ERROR_CHARS),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 
 from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import JsonObject, Reply
+from ..orchestrator.messages.texts import NOTHING_HIDDEN
 from ..orchestrator.ports.log import Outgoing, Record
 from ..orchestrator.tracing import Span
 from ..sagas.contract import Priority, priority_of
@@ -60,7 +61,7 @@ class Work:
         self.span: Span | None = None
         self.sending: Span | None = None
         """Of its reply, until that is durable."""
-        self.hidden: frozenset[str] = frozenset()
+        self.hidden = NOTHING_HIDDEN
         """Personal texts that its handler can read, and no error of it may say."""
         self.unsent: JsonObject | None = None
         """Progress that no heartbeat has carried yet; it goes with the reply."""

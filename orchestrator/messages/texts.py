@@ -10,11 +10,12 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from typing import Final
 from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "end_of", "hiding", "said", "storable", "trace_of"]
+__all__ = ["HIDDEN", "NOTHING_HIDDEN", "Hidden", "end_of", "hiding", "said", "storable", "trace_of"]
 
 HIDDEN = "**********"
 """In place of what a text must not say."""
@@ -26,6 +27,18 @@ _CUT = " … "
 _SAID_CHARS = 4_000
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Hidden(frozenset[str]):
+    """Texts that no other may say. How they may be written is worked out once, and only if something fails."""
+
+    @cached_property
+    def forms(self) -> Sequence[str]:
+        """As ``repr``, JSON and URLs write them, the longest first."""
+        return sorted({form for each in self for form in _forms(each)}, key=len, reverse=True)
+
+
+NOTHING_HIDDEN: Final = Hidden()
 
 
 def storable(text: str, chars_max: int | None = None) -> str:
@@ -45,12 +58,12 @@ def end_of(text: str, chars_max: int) -> str:
     return _clean(text[len(text) - chars_max :] if len(text) > chars_max else text)
 
 
-def hiding(text: str, hidden: Collection[str]) -> str:
+def hiding(text: str, hidden: Hidden) -> str:
     """The text without these others, which it must not say, and without the values in errors of pydantic.
 
     Nor does it say them as ``repr``, JSON and URLs write them. It does say them changed: in capitals, in base64.
     """
-    for each in sorted({form for one in hidden for form in _forms(one)}, key=len, reverse=True):
+    for each in hidden.forms:
         text = text.replace(each, HIDDEN)
     return _INPUT.sub(", input_type=", text)
 
@@ -68,7 +81,7 @@ def _escaped(text: str) -> set[str]:
     return {repr(text)[1:-1], repr(text + '"')[1:-2], *as_json}
 
 
-def said(error: BaseException, hidden: Collection[str] = ()) -> str:
+def said(error: BaseException, hidden: Hidden = NOTHING_HIDDEN) -> str:
     """An exception's type and message, storable, even if its ``__str__`` raises. ``hidden``: see ``hiding``."""
     try:
         text = "".join(traceback.format_exception_only(error)).strip()
@@ -77,7 +90,9 @@ def said(error: BaseException, hidden: Collection[str] = ()) -> str:
     return storable(hiding(text, hidden), _SAID_CHARS)
 
 
-def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None, hidden: Collection[str] = ()) -> str:
+def trace_of(
+    error: BaseException, chars_max: int, *, frames: int | None = None, hidden: Hidden = NOTHING_HIDDEN
+) -> str:
     """The end of an exception's traceback, storable; empty when it cannot be read. ``frames``: only the last ones.
 
     Files are named as imported, not by their absolute path. ``hidden``: see ``hiding``.

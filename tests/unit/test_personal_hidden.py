@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel
 
-from sagaline.orchestrator.messages.texts import HIDDEN, said, trace_of
+from sagaline.orchestrator.messages.texts import HIDDEN, Hidden, hiding, said, trace_of
 from sagaline.sagas.personal import Personal, Subject, revealed_in
 
 
@@ -100,7 +100,7 @@ def test_no_error_says_what_was_revealed(name: str) -> None:
     @given(values)
     def holds(value: object) -> None:
         revealed = Label(value=Personal(value)).value.reveal()
-        hidden = revealed_in(Label(value=Personal(value)))
+        hidden = Hidden(revealed_in(Label(value=Personal(value))))
         for single in singles(revealed):
             for text in (str(single), repr(single)):
                 if len(single if isinstance(single, bytes) else str(single)) < 3:
@@ -123,3 +123,27 @@ def singles(value: object) -> list[object]:
     if isinstance(value, dict):
         return list(value.values())
     return list(value) if isinstance(value, tuple | list | frozenset) else [value]
+
+
+class Sex(Enum):
+    F = "female"
+    M = "male"
+
+
+def test_the_name_of_a_member_that_is_one_letter_is_not_hidden_in_every_text() -> None:
+    class Patient(BaseModel):
+        id: Annotated[str, Subject()] = "C-7"
+        sex: Personal[Sex]
+
+    hidden = Hidden(revealed_in(Patient(sex=Personal(Sex.M))))
+    assert hiding("Money is Missing for the Sex.M, a male", hidden) == f"Money is Missing for the {HIDDEN}, a {HIDDEN}"
+
+
+def test_a_text_is_one_of_the_hidden_ones_and_how_it_is_written_is_worked_out_once() -> None:
+    class Person(BaseModel):
+        id: Annotated[str, Subject()] = "C-7"
+        names: Personal[list[str]]
+
+    hidden = Hidden(revealed_in(Person(names=Personal(["Ada", "O'Neil"]))))
+    assert hidden == {"Ada", "O'Neil"}
+    assert hidden.forms is hidden.forms

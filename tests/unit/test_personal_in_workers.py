@@ -15,9 +15,10 @@ import pytest
 from pydantic import AfterValidator, BaseModel
 
 from sagaline.orchestrator.messages.inputs import Completed, Failed
-from sagaline.orchestrator.messages.texts import said
+from sagaline.orchestrator.messages.inputs import Rejected as RejectedReply
+from sagaline.orchestrator.messages.texts import HIDDEN, Hidden, said
 from sagaline.orchestrator.vault import KeyRing, Vault
-from sagaline.sagas import Contract
+from sagaline.sagas import Contract, Rejected
 from sagaline.sagas.personal import Personal, Subject
 from sagaline.workers import Context, SqliteInbox, Worker
 
@@ -86,7 +87,7 @@ class Labelling:
 @pytest.mark.parametrize("write", [str, repr, json.dumps, quote, quote_plus, lambda text: f"{httpx.URL('/' + text)}"])
 @pytest.mark.parametrize("value", ["Zoë Müller", "ada+test@example.org", 'O\'Brien "Bob"', "1/2 Main St", "C:\\temp"])
 def test_a_value_is_hidden_however_it_is_written(write: Callable[[str], str], value: str) -> None:
-    text = said(KeyError(f"no {write(value)} here"), {value})
+    text = said(KeyError(f"no {write(value)} here"), Hidden({value}))
     assert re.fullmatch(r"""KeyError: ['"]no [\\'"/]*\*{10}[\\'"]* here['"]""", text), text
 
 
@@ -98,6 +99,26 @@ async def test_a_handler_is_not_started_when_the_keys_came_after_its_deadline(wo
     assert isinstance(reply, Failed)
     assert "nothing was done" in reply.error
     assert (labelling.read, runtime.counts.late) == ([], 1)
+    await vault.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("no_ada.lovelace@example.org", f"no_{HIDDEN}"), ("ada", HIDDEN), ("adapter_missing", "adapter_missing")],
+)
+async def test_a_code_stays_whole_unless_it_is_a_personal_text(world: WorkerWorld, code: str, shown: str) -> None:
+    worker, vault = Worker("labeller"), keys(world)
+
+    @worker.handles(label)
+    async def paint(command: Label) -> Packed:
+        raise Rejected(f"nothing for {command.email.reveal()}", code=code)
+
+    command = Label.model_validate({"email": "ada" if "@" not in code else EMAIL})
+    await vault.seal(command)
+    async with world.running(worker, vault=vault):
+        (reply,) = await world.ask(world.command(contract=label, payload=command))
+    assert isinstance(reply, RejectedReply)
+    assert (reply.code, reply.reason) == (shown, f"nothing for {HIDDEN}")
     await vault.close()
 
 

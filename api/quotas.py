@@ -108,7 +108,7 @@ class Quotas:
         """How many there are of what is counted at once: open streams, or unfinished instances.
 
         Of instances as the read model had them up to two seconds ago, and the starts that this node had not answered
-        then or has let in since. Where that is not known for four seconds, only those starts, since it was last asked.
+        then or has let in since. When it is over four seconds old: only the starts since it was last asked for.
         """
         if quota.of is Counted.UNFINISHED:
             count, answered = self._count.value()

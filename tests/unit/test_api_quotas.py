@@ -244,7 +244,7 @@ async def test_nobody_is_refused_by_a_count_of_long_ago(place: Place, monkeypatc
     for key in (0, 1):
         await place.api.post(f"/v1/instances/nap/N-{key}/cancel", headers=BEARER)
     async with asyncio.timeout(10):
-        while await place.up.client.unfinished():
+        while await place.up.client.unfinished():  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.02)
     place.clock.seconds += 3_600.0
     assert await naps_until_refused(10) in (1, 2)

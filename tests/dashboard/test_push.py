@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from sagaline.orchestrator.messages.pushes import push_name
 from tests.push_kit import Browser
 
 pytestmark = pytest.mark.slow
 
 KEY = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+ENDPOINT = "https://push.example.net/1"
+NAME = push_name(ENDPOINT)
 STAND_IN = """
   const json = %s, store = window.sessionStorage;
-  const subscription = { toJSON: () => json, unsubscribe: async () => { store.removeItem("on"); return true; } };
+  const raw = () => Uint8Array.from(atob(store.on.replace(/-/g, "+").replace(/_/g, "/")), (each) => each.charCodeAt(0));
+  const options = { get applicationServerKey() { return raw().buffer; } };
+  const unsubscribe = async () => { store.removeItem("on"); return true; };
+  const subscription = { ...json, options, toJSON: () => json, unsubscribe };
   Object.defineProperty(Notification, "permission", { get: () => store.permission ?? "default" });
   PushManager.prototype.getSubscription = async () => (store.on ? subscription : null);
   PushManager.prototype.subscribe = async (options) => {
@@ -34,20 +40,24 @@ class Server:
 
     def __init__(self, page: Page, key: str | None = KEY) -> None:
         self.asked: list[tuple[str, str, Any]] = []
-        self.key, self.status = key, 201
-        page.add_init_script(STAND_IN % json.dumps(Browser("https://push.example.net/1").subscription()))
+        self.key, self.status, self.known = key, 201, True
+        page.add_init_script(STAND_IN % json.dumps(Browser(ENDPOINT).subscription()))
         page.route("**/v1/push/**", self.answer)
 
     def answer(self, route: Route) -> None:
         request = route.request
-        if request.method == "GET":
+        if request.url.endswith("/key"):
             route.fulfill(json={"key": self.key})
+            return
+        if request.method == "GET":
+            known = self.known and request.url.endswith(NAME)
+            route.fulfill(status=200 if known else 404, json={"name": NAME} if known else {"title": "unknown"})
             return
         self.asked.append((request.method, request.url.partition("/v1/")[2], request.post_data_json))
         if self.status >= 400:
             route.fulfill(status=self.status, json={"detail": "there are 201 push subscriptions"})
         else:
-            route.fulfill(status=self.status, json={"name": "p1"})
+            route.fulfill(status=self.status, json={"name": NAME})
 
 
 def overview(opened: Callable[..., Page], key: str | None = KEY, **stored: str) -> tuple[Page, Server]:
@@ -78,7 +88,31 @@ def test_a_browser_subscribes_and_stops(opened: Callable[..., Page]) -> None:
     page.reload()
     stop.click()
     expect(page.get_by_role("button", name="Notify this browser")).to_be_visible()
-    assert server.asked[-1][:2] == ("DELETE", "push/subscriptions/p1")
+    assert server.asked[-1][:2] == ("DELETE", f"push/subscriptions/{NAME}")
+    assert page.evaluate("sessionStorage.on ?? null") is None
+
+
+def test_a_browser_that_the_server_does_not_deliver_to_is_not_told_that_it_is(opened: Callable[..., Page]) -> None:
+    page, server = overview(opened)
+    stop, start = (page.get_by_role("button", name=name) for name in ("Stop notifying", "Notify this browser"))
+    start.click()
+    expect(stop).to_be_visible()
+    server.known = False
+    page.reload()
+    expect(start).to_be_visible()
+    server.known, server.key = True, KEY.replace("B", "C")
+    page.reload()
+    expect(start).to_be_visible()
+    assert page.evaluate("sessionStorage.on ?? null") is None, "a subscription of another key is of no use"
+
+
+def test_it_stops_also_when_the_server_does_not_know_it(opened: Callable[..., Page]) -> None:
+    page, server = overview(opened)
+    page.get_by_role("button", name="Notify this browser").click()
+    expect(page.get_by_role("button", name="Stop notifying")).to_be_visible()
+    server.status = 404
+    page.get_by_role("button", name="Stop notifying").click()
+    expect(page.get_by_role("button", name="Notify this browser")).to_be_visible()
     assert page.evaluate("sessionStorage.on ?? null") is None
 
 

@@ -4,14 +4,24 @@ import { html, useEffect, useState } from "../lib/view.js";
 
 const PATH = "/v1/push/subscriptions";
 
-/** @param {PushSubscription} subscription */
-const put = (subscription) => write("POST", PATH, { ...subscription.toJSON(), types: ["attention"] });
+/** Its name is made of its endpoint, as the server makes it. @param {PushSubscription} subscription */
+async function path({ endpoint }) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(endpoint)));
+  return `${PATH}/p${[...digest].map((each) => each.toString(16).padStart(2, "0")).join("").slice(0, 31)}`;
+}
 
-/** The key of the server, and the subscription of this browser; without a key nothing is offered. @returns {Promise<any>} */
+/** A key in base64 of either kind, without the characters in which they differ. @param {string} key */
+const plain = (key) => key.replace(/[^a-z0-9]/gi, "");
+
+/** The key of the server, and the subscription of this browser, if it is of that key and the server delivers to it. Browsers have no `PushManager` outside of secure contexts. @returns {Promise<any>} */
 async function look() {
-  if (!isSecureContext || !("PushManager" in window) || Notification.permission === "denied") return {};
+  if (!("PushManager" in window) || Notification.permission === "denied") return {};
   const { key } = await get("/v1/push/key");
-  return { key, on: key && (await (await navigator.serviceWorker.getRegistration())?.pushManager.getSubscription()) };
+  const on = key && (await (await navigator.serviceWorker.getRegistration())?.pushManager.getSubscription());
+  if (!on) return { key };
+  if (plain(key) !== plain(btoa(String.fromCharCode(...new Uint8Array(on.options.applicationServerKey ?? []))))) await on.unsubscribe();
+  else if (await get(await path(on)).catch((error) => error.status !== 404 && Promise.reject(error))) return { key, on };
+  return { key };
 }
 
 /** @param {string} key */
@@ -19,16 +29,15 @@ async function start(key) {
   await navigator.serviceWorker.register("/sw.js");
   const { pushManager } = await navigator.serviceWorker.ready;
   const subscription = await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
-  await put(subscription).catch(async (error) => {
+  await write("POST", PATH, { ...subscription.toJSON(), types: ["attention"] }).catch(async (error) => {
     await subscription.unsubscribe();
     throw error;
   });
 }
 
-/** Its name is in the answer when it is put again. @param {PushSubscription} subscription */
+/** What the server still has is removed when the push service answers that it is gone. @param {PushSubscription} subscription */
 async function stop(subscription) {
-  const { name } = await put(subscription);
-  await write("DELETE", `${PATH}/${name}`);
+  await write("DELETE", await path(subscription)).catch(() => {});
   await subscription.unsubscribe();
 }
 

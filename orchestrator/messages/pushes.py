@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from ...sagas.contract import is_name
 from .instance_events import EventType
 from .named_rules import NamedRules
 from .receivers import conditions_wrong
@@ -16,6 +17,7 @@ from .receivers import conditions_wrong
 __all__ = ["PUSHES", "PushSubscription", "push_name"]
 
 _SEALED_CHARS_MAX: Final = 2_048
+_SHOWN_CHARS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ def push_name(endpoint: str) -> str:
 def _wrong(found: PushSubscription) -> str | None:
     if len(found.sealed) > _SEALED_CHARS_MAX:
         return f"its endpoint and keys together are longer than {_SEALED_CHARS_MAX:,} characters"
+    if unknown := next((each for each in found.definitions if not is_name(each)), None):
+        return f"{unknown[:_SHOWN_CHARS]!r} is no name of a definition; give those that GET /v1/definitions lists"
     return conditions_wrong(found)
 
 

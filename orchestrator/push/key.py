@@ -14,8 +14,8 @@ import hmac
 import json
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
+import httpx
 import jwt
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -130,9 +130,9 @@ class PushKey:
             headers: ``ttl``, ``urgency`` and ``topic``.
             now_ms: the time, for the token.
         """
-        parts = urlsplit(endpoint.url)
+        url = httpx.URL(endpoint.url)  # lower case, and without the port that is usual: an origin (RFC 6454, 6.2)
         claims = {
-            "aud": f"{parts.scheme}://{parts.netloc}",
+            "aud": f"{url.scheme}://{url.netloc.decode('ascii')}",
             "exp": now_ms // 1000 + _TOKEN_SECONDS,
             "sub": self._contact,
         }

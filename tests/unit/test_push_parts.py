@@ -18,8 +18,9 @@ from sagaline.orchestrator.messages.own_tables import OWN_TABLES
 from sagaline.orchestrator.messages.pushes import PUSHES, PushSubscription, push_name
 from sagaline.orchestrator.push import PushKey
 from sagaline.orchestrator.push.encryption import BODY_BYTES_MAX, MESSAGE_BYTES_MAX, encrypted
+from sagaline.orchestrator.push.key import Endpoint
 from sagaline.workers.webhooks.courier import RETRY
-from sagaline.workers.webhooks.receivers import LIVES
+from sagaline.workers.webhooks.receivers import LIVES, _topic
 from tests.push_kit import CURVE, Browser, b64, claims_of, opened, public_of, unb64
 
 NOW_MS = 1_800_000_000_000
@@ -120,6 +121,29 @@ def test_a_request_is_signed_for_its_push_service() -> None:
     assert made not in repr(vars(key))
 
 
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://PUSH.Example.net/1", "https://push.example.net"),
+        ("https://push.example.net:443/1", "https://push.example.net"),
+        ("https://push.example.net:0443/1", "https://push.example.net"),
+        ("https://push.example.net:08443", "https://push.example.net:8443"),
+    ],
+)
+def test_the_audience_is_the_origin_as_a_push_service_writes_it(url: str, origin: str) -> None:
+    browser = Browser(url)
+    endpoint = Endpoint(url=url, p256dh=public_of(browser.private), auth=browser.auth)
+    headers = PushKey(PushKey.make(), CONTACT).request(endpoint, b"{}", {}, NOW_MS).headers
+    assert claims_of(headers["authorization"])[0]["aud"] == origin
+
+
+def test_a_topic_tells_instances_apart_and_says_nothing_to_a_push_service() -> None:
+    made = [_topic(instance, secret) for instance in ("d/A", "d/B") for secret in (b"one", b"two")]
+    assert {len(each) for each in made} == {32}
+    assert len(set(made)) == 4
+    assert _topic("d/A", b"one") == made[0]
+
+
 @pytest.mark.parametrize("given", ["", "k" * 43, "A" * 43, b64(b"\xff" * 32), b64(b"1" * 31), "not base64!", "ü"])
 def test_a_key_that_is_none_is_refused_without_saying_it(given: str) -> None:
     if given == "k" * 43:
@@ -168,6 +192,7 @@ def test_subscriptions_are_kept_as_rules_and_wrong_ones_are_denied() -> None:
         (replace(full, name="p:1"), "is no name"),
         (replace(full, sealed="s" * 2_049), "longer than 2,048"),
         (replace(full, definitions=("d",) * 51), "fewer"),
+        (replace(full, definitions=("d" * 65,)), "no name of a definition"),
     ):
         assert says in (PUSHES.check_one(bad) or ""), bad
     many = [PUSHES.rule(replace(full, name=f"p{number}")) for number in range(201)]

@@ -65,7 +65,7 @@ def push_add(
     """Subscribe a browser, or replace its conditions."""
     from .push import add
 
-    more = {"types": type_ or [], "definitions": definition or []}
+    more = {name: each for name, each in (("types", type_), ("definitions", definition)) if each}
     add(remote, subscription, more, signed=signed, as_json=reading.as_json)
 
 

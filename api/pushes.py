@@ -6,8 +6,8 @@ gives is sealed before it leaves this module: no answer, log, listing or error h
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -183,7 +183,12 @@ def _add_changes(
     async def test(request: Request, name: str) -> Response:
         await bodies.read(request, SignedBody)
         only(request)
-        return Json(_view(await client.pushes.test(segment_of(name, "name"), may=_may(request))))
+        found = await client.pushes.test(segment_of(name, "name"), may=_may(request), opens=partial(_opens, settings))
+        return Json(_view(found))
+
+
+def _opens(settings: ApiSettings, found: PushSubscription) -> bool:
+    return settings.push is not None and settings.push.open(found.name, found.sealed) is not None
 
 
 def _subscription(settings: ApiSettings, body: SubscriptionBody, now_ms: int) -> PushSubscription:
@@ -203,7 +208,7 @@ def _subscription(settings: ApiSettings, body: SubscriptionBody, now_ms: int) ->
         text = f"endpoint has {len(body.endpoint):,} characters; at most {_ENDPOINT_CHARS_MAX:,} are kept"
         raise InvalidRequest(text, field="endpoint")
     try:
-        check_url(body.endpoint, settings.egress)
+        url = check_url(body.endpoint, settings.egress.push)
     except EgressDenied as denied:
         raise InvalidRequest(str(denied), field="endpoint") from denied
     if body.expirationTime is not None and body.expirationTime <= now_ms:
@@ -212,7 +217,7 @@ def _subscription(settings: ApiSettings, body: SubscriptionBody, now_ms: int) ->
     return PushSubscription(
         name=name,
         sealed=settings.push.seal(name, body.endpoint, body.keys.p256dh, body.keys.auth),
-        host=urlsplit(body.endpoint).netloc,
+        host=url.netloc.decode("ascii"),
         by=body.by,
         types=tuple(one_of(EventType, each, "types") for each in body.types),
         definitions=tuple(body.definitions),

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..orchestrator.egress import EgressSettings
+from ..orchestrator.egress import Guards
 from ..orchestrator.errors import ConfigurationError
 from .oidc import OidcSettings
 
@@ -57,7 +57,7 @@ class ApiSettings:
     webhook_keys: tuple[bytes, ...] = ()
     hook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     push: PushKey | None = None
-    egress: EgressSettings = field(default_factory=EgressSettings)
+    egress: Guards = field(default_factory=Guards)
     streams_max: int = 500
     waiters_max: int = 1_200
     heartbeat: timedelta = timedelta(seconds=15)

@@ -128,7 +128,7 @@ def _add_put(router: APIRouter, client: Client, settings: ApiSettings, kind: Kin
         body = await bodies.read(request, WebhookBody)
         check_keys(settings)
         try:
-            check_url(body.url, settings.egress)
+            check_url(body.url, settings.egress.webhooks)
         except EgressDenied as denied:
             raise InvalidRequest(str(denied), field="url") from denied
         return await kind.answer(

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     push_key: SecretStr | None = Field(
         default=None, description="the key for push messages, or the file that has it; from: saga push key"
     )
+    push_networks: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="networks that push messages may reach though they are not public; any viewer can"
+    )
     push_contact: str = Field(default="", description="whom push services can reach: mailto:… or https://…")
     personal_keys: tuple[SecretStr, ...] = Field(
         default=(), description="what seals the keys of persons, the newest first: id:base64 of 32 bytes"

@@ -31,7 +31,7 @@ from .adapters.kafka_log import KafkaLog, KafkaTopics
 from .adapters.read_model import SqlReadModel, check_address, is_there, shown
 from .adapters.sqlite_log import SqliteLog
 from .client import Client, ClientParts, Feed
-from .egress import EgressSettings
+from .egress import EgressSettings, Guards
 from .errors import ConfigurationError, TopicMismatch, UnreadableBatch
 from .kernel import Limits, Registry
 from .ports.clock import Clock
@@ -60,10 +60,10 @@ __all__ = [
     "client",
     "configure_metrics",
     "configure_tracing",
-    "egress_settings",
     "engine",
     "engine_at",
     "export_the_rest",
+    "guards",
     "now_ms",
     "open_base",
     "open_service",
@@ -215,9 +215,11 @@ async def prepare_webhooks(base: Base, *, create: bool | None = None) -> tuple[S
     return [*(spec.name for spec in specs), *names], [*created, *more]
 
 
-def egress_settings(settings: Settings) -> EgressSettings:
-    """What webhooks may reach."""
-    return EgressSettings(allowed=settings.webhook_networks, plain=settings.webhook_plain_http)
+def guards(settings: Settings) -> Guards:
+    """What webhooks and push messages may reach. What is allowed to the first does not open anything to the second."""
+    plain, inner = settings.webhook_plain_http, settings.push_networks
+    push = EgressSettings(allowed=inner, plain=plain and bool(inner))
+    return Guards(EgressSettings(allowed=settings.webhook_networks, plain=plain), push)
 
 
 def hook_secrets(settings: Settings) -> Mapping[str, tuple[str, ...]]:

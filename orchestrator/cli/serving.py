@@ -142,7 +142,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         webhook_keys=wiring.webhook_keys(settings),
         hook_secrets=wiring.hook_secrets(settings),
         push=wiring.push_key(settings),
-        egress=wiring.egress_settings(settings),
+        egress=wiring.guards(settings),
     )
 
 

@@ -81,14 +81,13 @@ async def serving(settings: Settings) -> None:
         base, page = await stack.enter_async_context(wiring.open_service(settings, "sagaline-webhooks"))
         health = await stack.enter_async_context(health_page(settings, api_settings(settings), readiness, page))
         await wiring.prepare_webhooks(base)
-        egress = wiring.egress_settings(settings)
         courier = Courier(
             base.log,
             base.topics,
             base.clock,
             keys=keys,
             push=push,
-            egress=egress,
+            guards=wiring.guards(settings),
             tracing=base.tracing,
             metrics=base.metrics,
         )

@@ -120,7 +120,7 @@ class Registered(Generic[N]):
                 text = f"{self._kind.noun} {name!r} was put by a newer release of Sagaline; change it by that one"
                 raise InvalidRequest(text)
             after = change(before)
-            changed = list(found) if after == before else self._kind.replaced(found, name, after)
+            changed = found if after == before else self._changed(found, name, after)
             wrong = None if after is None else self._kind.check_one(after)
             if (wrong := wrong or self._kind.check(changed)) is not None:
                 raise InvalidRequest(wrong)
@@ -130,6 +130,10 @@ class Registered(Generic[N]):
         shown = after or before
         assert shown is not None
         return Changed(thing=shown, created=before is None, trace_id=done.trace_id)
+
+    def _changed(self, rules: Sequence[Rule], name: str, thing: N | None) -> Sequence[Rule]:
+        """The rules after a change. Raises InvalidRequest: the change is not allowed."""
+        return self._kind.replaced(rules, name, thing)
 
     async def _deleted(self, name: str, request_id: str) -> Changed[N] | None:
         """What a request of before has removed; None: it has not removed one of that name."""

@@ -24,7 +24,7 @@ import httpx
 from ..errors import CallerError, TransientError
 from .addresses import Address, Network, is_reachable
 
-__all__ = ["Answered", "Egress", "EgressDenied", "EgressFailed", "EgressSettings", "check_url"]
+__all__ = ["Answered", "Egress", "EgressDenied", "EgressFailed", "EgressSettings", "Guards", "check_url"]
 
 _URL_CHARS_MAX: Final = 2_048
 _LOOKUPS_MAX: Final = 16
@@ -65,6 +65,15 @@ class EgressSettings:
     answer_bytes_max: int = 65_536
     connections_max: int = 100
     trust: ssl.SSLContext | None = None
+
+
+class Guards(NamedTuple):
+    """What may be reached: by webhooks, which administrators register, and by push messages, for which a viewer can
+    name any address.
+    """
+
+    webhooks: EgressSettings = EgressSettings()
+    push: EgressSettings = EgressSettings()
 
 
 class Egress:
@@ -108,7 +117,9 @@ class Egress:
                 return await self._exchange(request)
         except (TimeoutError, httpcore.TimeoutException):
             raise EgressFailed(f"{name} did not answer within {self._seconds:g} s") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
+        except httpcore.ProtocolError:  # its text quotes what was answered
+            raise EgressFailed(f"{name} did not answer as HTTP says") from None
+        except (httpcore.NetworkError, ssl.SSLError, OSError) as error:
             raise EgressFailed(f"{name} cannot be reached: {error or type(error).__name__}") from error
 
     async def close(self) -> None:

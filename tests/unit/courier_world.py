@@ -16,7 +16,7 @@ import httpx
 
 from sagaline.api import ApiSettings, create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.egress import EgressSettings
+from sagaline.orchestrator.egress import EgressSettings, Guards
 from sagaline.orchestrator.ports.clock import Clock
 from sagaline.orchestrator.ports.log import TopicSpec
 from sagaline.orchestrator.push import PushKey
@@ -24,11 +24,12 @@ from sagaline.workers.webhooks import Courier
 
 from .stack import PARTITIONS, Stack, stack
 
-__all__ = ["EGRESS", "KEYS", "QUICK", "Receiver", "World", "courier_world"]
+__all__ = ["GUARDS", "KEYS", "QUICK", "Receiver", "World", "courier_world"]
 
 KEYS = (b"k" * 32,)
 QUICK = timedelta(milliseconds=20)
-EGRESS = EgressSettings(plain=True, allowed=(ipaddress.ip_network("127.0.0.0/8"),), timeout=timedelta(seconds=5))
+_LOCAL = EgressSettings(plain=True, allowed=(ipaddress.ip_network("127.0.0.0/8"),), timeout=timedelta(seconds=5))
+GUARDS = Guards(webhooks=_LOCAL, push=_LOCAL)
 
 
 @dataclass
@@ -80,7 +81,7 @@ class World:
     @asynccontextmanager
     async def courier(self) -> AsyncIterator[Courier]:
         at = self.stack
-        courier = Courier(at.log, at.topics, self.clock, keys=KEYS, push=self.push, egress=EGRESS)
+        courier = Courier(at.log, at.topics, self.clock, keys=KEYS, push=self.push, guards=GUARDS)
         run = asyncio.create_task(courier.run())
         try:
             await self.until(lambda: run.done() or courier.objection is None)

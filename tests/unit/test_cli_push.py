@@ -61,7 +61,7 @@ def test_from_the_key_to_the_message(tmp_path: Path, service: str) -> None:
     settings = {
         "SAGALINE_PUSH_KEY": str(key),
         "SAGALINE_PUSH_CONTACT": "mailto:ops@example.com",
-        "SAGALINE_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
+        "SAGALINE_PUSH_NETWORKS": '["127.0.0.0/8"]',
         "SAGALINE_WEBHOOK_PLAIN_HTTP": "true",
     }
     log, courier = f"sqlite:///{tmp_path / 'sagaline.db'}", None
@@ -79,6 +79,10 @@ def test_from_the_key_to_the_message(tmp_path: Path, service: str) -> None:
         assert saga(shop, "push", "list").startswith("no browser is subscribed")
         name = saga(shop, "push", "add", f"@{given}", "--type", "attention").partition(" ")[0]
         assert name in saga(shop, "push", "list")
+        given.write_text(json.dumps(browser.subscription(types=["paused"], definitions=["order-checkout"])))
+        saga(shop, "push", "add", f"@{given}")
+        (kept,) = json.loads(saga(shop, "push", "list", "--json"))["subscriptions"]
+        assert (kept["types"], kept["definitions"]) == (["paused"], ["order-checkout"]), "what the file has stays"
         assert saga(shop, "push", "test", name) == f"test {name}: done\n"
         for _ in range(300):
             if PushService.got:

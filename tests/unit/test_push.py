@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,29 @@ import pytest
 from structlog.testing import capture_logs
 
 from sagaline.api import ApiSettings, create_app
+from sagaline.orchestrator import wiring
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.egress import EgressSettings
+from sagaline.orchestrator.client import RequestOptions
+from sagaline.orchestrator.egress import EgressDenied, EgressSettings
 from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.messages.pushes import push_name
+from sagaline.orchestrator.messages.pushes import PUSHES, PushSubscription, push_name
 from sagaline.orchestrator.push import PushKey
+from sagaline.orchestrator.settings import Settings
 from sagaline.sagas import Retry
 from sagaline.workers import webhooks
 from sagaline.workers.webhooks.receivers import Posting
 from tests.push_kit import Browser, b64, claims_of, public_of
 
-from .courier_world import EGRESS, KEYS, QUICK, World, courier_world
+from .courier_world import GUARDS, KEYS, QUICK, World, courier_world
 from .stack import order
 from .test_egress import HOSTS, Canary, canary
 
 __all__ = ["canary"]
 
 KEY = PushKey(PushKey.make(), "mailto:ops@example.com")
-SETTINGS = ApiSettings(webhook_keys=KEYS, push=KEY, egress=EGRESS)
+SETTINGS = ApiSettings(webhook_keys=KEYS, push=KEY, egress=GUARDS)
 PATH = "/v1/push/subscriptions"
+SUBSCRIPTION = PushSubscription(name="p1", sealed="x", host="push.example.net", created=1)
 
 
 class LaterClock(SystemClock):
@@ -191,7 +195,7 @@ async def test_a_test_message_arrives_and_a_subscription_that_ends_gets_none(wor
         ends = world.clock.now_ms() + 60_000
         await subscribe(world, browser, expirationTime=ends)
         world.clock.by = timedelta(minutes=2)  # type: ignore[attr-defined]  # a LaterClock
-        assert (await world.api.post(f"{PATH}/{name}/test")).status_code == 200
+        await world.stack.client.start("order-checkout", order(), key="A-1")
         await asyncio.sleep(0.3)
     (said,) = world.receiver.accepted
     assert (said["kind"], said["instance"], said["url"]) == ("test", "", "/")
@@ -229,12 +233,45 @@ async def test_what_a_browser_gives_shows_nowhere(
     assert name in shown[0]
 
 
+@pytest.mark.parametrize("echo", ["{path}", "HTTP/1.1 500 X\r\nx\0{path}: 1\r\n\r\n"])
+async def test_a_push_service_that_echoes_the_endpoint_shows_it_nowhere(
+    world: World, echo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in a body nor in an answer that is no HTTP."""
+    asked = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        path = (await reader.readuntil(b"\r\n\r\n")).decode().split(" ")[1]
+        asked += 1
+        text = echo.format(path=path)
+        head = "" if "HTTP" in echo else f"HTTP/1.1 500 X\r\ncontent-length: {len(text)}\r\n\r\n"
+        writer.write(f"{head}{text}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=3, first_delay=QUICK, max_delay=QUICK))
+    with capture_logs() as said:
+        async with world.courier():
+            await subscribe(world, Browser(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/canary-path"))
+            await world.stack.client.start("order-checkout", order(), key="A-1")
+            await world.until(lambda: asked == 3)
+            async with asyncio.timeout(20):
+                while not (parked := (await world.api.get("/v1/parked")).json()["parked"]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+    server.close()
+    shown = str(parked) + str(said)
+    assert "answered 500" in shown or "did not answer as HTTP" in shown
+    assert "canary-path" not in shown
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_no_form_of_an_inner_address_is_reached(world: World, canary: Canary, scheme: str) -> None:
     """Also when such an endpoint was registered while its network was allowed."""
     assert len(HOSTS) > 200
-    strict = EgressSettings(plain=True, timeout=timedelta(seconds=2))
-    app = create_app(world.stack.client, clock=SystemClock(), settings=ApiSettings(push=KEY, egress=strict))
+    guards = GUARDS._replace(push=EgressSettings(plain=True, timeout=timedelta(seconds=2)))
+    app = create_app(world.stack.client, clock=SystemClock(), settings=ApiSettings(push=KEY, egress=guards))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
         taken = []
         for host in HOSTS:
@@ -243,18 +280,83 @@ async def test_no_form_of_an_inner_address_is_reached(world: World, canary: Cana
             if answer.status_code != 422:
                 taken.append(url)
                 await api.delete(f"{PATH}/{push_name(url)}")
-    courier = webhooks.Courier(world.stack.log, world.stack.topics, SystemClock(), push=KEY, egress=strict)
-    message = json.dumps({"kind": "test", "instance": "", "at_ms": world.clock.now_ms()}).encode()
-    keys = Browser("").subscription()["keys"]
+    courier = webhooks.Courier(world.stack.log, world.stack.topics, SystemClock(), push=KEY, guards=guards)
     for host in HOSTS:
-        url = f"{scheme}://{host}:{canary.port}/push"
-        endpoint = KEY.open("p1", KEY.seal("p1", url, **keys))
-        assert endpoint is not None
-        posting = Posting(*KEY.request(endpoint, message, {}, world.clock.now_ms()))
+        posting = Posting(f"{scheme}://{host}:{canary.port}/push", b"", {})
         with pytest.raises(Exception, match=r"not a public address|cannot be reached|cannot be read|is longer|begins"):
-            await courier._posted("push:p1", posting)
+            await courier._posted(courier._kinds[0], SUBSCRIPTION, posting)
     assert canary.connections == 0
     assert len(taken) < len(HOSTS) / 2, "most are refused when they are registered"
+
+
+async def test_what_is_open_to_webhooks_is_closed_to_push_messages(world: World, browser: Browser) -> None:
+    """A viewer can name any address; an inner one was allowed for what an administrator registers."""
+    settings = Settings(webhook_networks=("127.0.0.0/8",), webhook_plain_http=True)  # type: ignore[arg-type]  # parsed
+    guards = wiring.guards(settings)
+    app = create_app(
+        world.stack.client, clock=SystemClock(), settings=ApiSettings(push=KEY, webhook_keys=KEYS, egress=guards)
+    )
+    await subscribe(world, browser, types=["started"])
+    courier = webhooks.Courier(world.stack.log, world.stack.topics, SystemClock(), push=KEY, guards=guards)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
+        assert (await api.put("/v1/webhooks/inner", json={"url": browser.endpoint})).status_code == 201
+        for scheme in ("http", "https"):
+            other = Browser(browser.endpoint.replace("http", scheme, 1) + "/2")
+            assert (await api.post(PATH, json=other.subscription())).status_code == 422
+    kind, posting = courier._kinds[0], Posting(browser.endpoint, b"", {})
+    with pytest.raises(EgressDenied):
+        await courier._posted(kind, SUBSCRIPTION, posting)
+    assert world.receiver.got == []
+
+
+def test_plain_http_is_for_push_messages_only_with_a_network_of_their_own() -> None:
+    network = ("10.1.0.0/16",)
+    for more, plain in (({}, False), ({"push_networks": network}, True)):
+        found = wiring.guards(Settings(webhook_plain_http=True, **more))  # type: ignore[arg-type]  # parsed
+        assert (found.push.plain, len(found.push.allowed)) == (plain, len(more))
+    assert not wiring.guards(Settings(push_networks=network)).push.plain  # type: ignore[arg-type]  # parsed
+
+
+async def test_one_owner_has_at_most_20_subscriptions_and_those_that_have_ended_leave(world: World) -> None:
+    browsers = [Browser(f"{world.receiver.url}/{number}") for number in range(21)]
+    full = [replace(SUBSCRIPTION, name=push_name(each.endpoint)) for each in browsers[:20]]
+    rules = [PUSHES.rule(each) for each in (*full, replace(SUBSCRIPTION, name="ended", expires_ms=1))]
+    await world.stack.client.tables.write(PUSHES.table, rules, version=None, options=RequestOptions())
+    ended = await world.api.post(f"{PATH}/ended/test")
+    assert (ended.status_code, "has ended" in ended.json()["detail"]) == (422, True)
+    refused = await world.api.post(PATH, json=browsers[20].subscription())
+    assert (refused.status_code, "saga push delete" in refused.json()["detail"]) == (422, True)
+    assert len(await names(world)) == 21
+    await subscribe(world, browsers[1], types=["attention"])
+    assert sorted(await names(world)) == sorted(each.name for each in full)
+    other = await world.api.post(PATH, json=browsers[20].subscription(by="bob"))
+    assert other.status_code == 201
+
+
+async def test_what_another_key_has_sealed_is_removed_with_a_line_in_the_log(world: World, browser: Browser) -> None:
+    world.push = PushKey(PushKey.make(), "mailto:ops@example.com")
+    app = create_app(world.stack.client, clock=SystemClock(), settings=replace(SETTINGS, push=world.push))
+    name = await subscribe(world, browser)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
+        asked = await api.post(f"{PATH}/{name}/test")
+    assert (asked.status_code, "sealed by another key" in asked.json()["detail"]) == (422, True)
+    with capture_logs() as said:
+        async with world.courier():
+            await world.stack.client.start("order-checkout", order(), key="A-1")
+            await until_gone(world)
+    assert [each["log_level"] for each in said if each["event"] == "receiver.gone"] == ["warning"]
+    assert world.receiver.got == []
+
+
+async def test_a_process_without_the_key_is_not_ready_while_browsers_are_subscribed(
+    world: World, browser: Browser
+) -> None:
+    world.push = None
+    async with world.courier() as courier:
+        name = await subscribe(world, browser)
+        await world.until(lambda: "SAGALINE_PUSH_KEY" in (courier.objection or ""))
+        await world.api.delete(f"{PATH}/{name}")
+        await world.until(lambda: courier.objection is None)
 
 
 @pytest.mark.parametrize(
@@ -274,6 +376,8 @@ async def test_no_form_of_an_inner_address_is_reached(world: World, canary: Cana
         ({"expirationTime": 1e300}, "expirationTime", ""),
         ({"types": ["finished"]}, "types", "there is no types"),
         ({"definitions": ["d"] * 51}, "", "fewer"),
+        ({"definitions": ["d" * 129]}, "", "no name of a definition"),
+        ({"definitions": ["d\n"]}, "", "no name of a definition"),
         ({"other": 1}, "other", ""),
     ],
 )

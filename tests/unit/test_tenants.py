@@ -24,7 +24,7 @@ from sagaline.api import ApiSettings, create_app
 from sagaline.api.oidc import OidcSettings
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.cli.serving import api_settings
-from sagaline.orchestrator.egress import EgressSettings
+from sagaline.orchestrator.egress import EgressSettings, Guards
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.parcels import Letter, Posted, delayed_id, to_base64
 from sagaline.orchestrator.ports.log import Outgoing, TopicPartition, TopicSpec
@@ -119,7 +119,7 @@ async def tenant(folder: Path, namespace: str, read_model: str | None, *, engine
         session_key=SESSION_KEY,
         webhook_keys=(b"k" * 32,),
         push=PushKey(base64.urlsafe_b64encode(b"p" * 32).decode(), "mailto:ops@example.com"),
-        egress=EgressSettings(allowed=(ipaddress.ip_network("127.0.0.0/8"),)),
+        egress=Guards(*2 * (EgressSettings(allowed=(ipaddress.ip_network("127.0.0.0/8"),)),)),
         oidc=OidcSettings(issuer="https://id.example", audience=namespace, jwks=str(file)),
     )
     async with stack(folder, engine=engine, registry=REGISTRY, tenancy=(namespace, read_model)) as up:

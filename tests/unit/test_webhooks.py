@@ -29,13 +29,13 @@ from sagaline.sagas import Retry
 from sagaline.workers import webhooks
 from sagaline.workers.webhooks import Courier
 
-from .courier_world import EGRESS, KEYS, QUICK, World, courier_world
+from .courier_world import GUARDS, KEYS, QUICK, World, courier_world
 from .stack import order
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with courier_world(tmp_path, ApiSettings(webhook_keys=KEYS, egress=EGRESS)) as up:
+    async with courier_world(tmp_path, ApiSettings(webhook_keys=KEYS, egress=GUARDS)) as up:
         yield up
 
 
@@ -139,7 +139,7 @@ async def test_an_event_for_rules_that_this_process_has_not_read_waits_for_them(
 
 async def test_a_slow_receiver_holds_a_few_requests_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
-    monkeypatch.setattr(webhooks.courier, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(webhooks.pace, "_SLOW_SECONDS", 0.0)
     await world.put("orders", types=["started"])
     async with world.courier():
         await world.stack.client.start("order-checkout", order(), key="A")
@@ -159,8 +159,8 @@ async def test_all_slow_receivers_together_leave_slots_to_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
-    monkeypatch.setattr(webhooks.courier, "_SLOW_SECONDS", 0.0)
-    monkeypatch.setattr(webhooks.courier, "_ALL_SLOW_AT_ONCE", 12)
+    monkeypatch.setattr(webhooks.pace, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(webhooks.receivers.WebhookReceivers, "slow_max", 12)
     world.receiver.answers.clear()
     for name in ("orders", "ends"):
         await world.put(name, types=["started"])
@@ -179,7 +179,7 @@ async def test_a_receiver_that_begins_to_hang_holds_a_few_requests_only(
 ) -> None:
     """Before any request has told that it is slow, by the time of the oldest one."""
     monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
-    monkeypatch.setattr(webhooks.courier, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(webhooks.pace, "_SLOW_SECONDS", 0.0)
     world.receiver.answers.clear()
     await world.put("orders", types=["started"])
     keys = [f"B-{number}" for number in range(20)]
@@ -326,7 +326,7 @@ async def test_a_webhook_of_a_newer_release_stands_in_nobody_s_way(world: World)
 
 async def test_deliveries_end_when_the_rules_cannot_be_followed(world: World) -> None:
     at = world.stack
-    courier = Courier(at.log, at.topics, SystemClock(), keys=KEYS, egress=EGRESS)
+    courier = Courier(at.log, at.topics, SystemClock(), keys=KEYS, guards=GUARDS)
 
     def broken(found: object) -> None:
         raise ValueError("broken")
@@ -407,7 +407,7 @@ async def test_routes_say_what_is_wrong(world: World) -> None:
 
 
 async def test_without_a_key_nothing_is_registered(world: World) -> None:
-    app = create_app(world.stack.client, clock=SystemClock(), settings=ApiSettings(egress=EGRESS))
+    app = create_app(world.stack.client, clock=SystemClock(), settings=ApiSettings(egress=GUARDS))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
         response = await api.put("/v1/webhooks/orders", json={"url": world.receiver.url})
     assert response.status_code == 503

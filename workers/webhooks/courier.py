@@ -24,7 +24,7 @@ from ...orchestrator.codec.entities import encode_entity_message
 from ...orchestrator.codec.instance_events import read_event
 from ...orchestrator.codec.webhook_deliveries import delivery
 from ...orchestrator.codec.wire import BadRecord
-from ...orchestrator.egress import Answered, Egress, EgressSettings
+from ...orchestrator.egress import Answered, Guards
 from ...orchestrator.errors import SagalineError
 from ...orchestrator.messages.entity_messages import SetRules, table_id
 from ...orchestrator.messages.texts import storable
@@ -38,7 +38,8 @@ from ..errors import Unreadable
 from ..message import Message
 from ..runtime import WorkerRuntime
 from ..worker import Worker
-from .receivers import NotSent, Posting, PushReceivers, R, Receivers, WebhookReceivers
+from .pace import NotSent
+from .receivers import Gone, Posting, PushReceivers, R, Receivers, WebhookReceivers
 
 if TYPE_CHECKING:
     from ...orchestrator.push import PushKey
@@ -50,14 +51,8 @@ RETRY: Final = Retry(max_attempts=400, first_delay=timedelta(seconds=5), factor=
 _GONE: Final = {404: " Not Found", 410: " Gone"}
 _WAITS: Final = frozenset({429, 503})
 """Statuses with ``Retry-After``."""
-_WAIT_SECONDS_MAX: Final = 6 * 3600.0
 _SHOWN_CHARS: Final = 200
-_SLOW_SECONDS: Final = 1.0
-_SLOW_AT_ONCE: Final = 8
-"""Requests to a receiver whose last one took longer, or whose oldest one does; the slots are for all webhooks."""
 _SLOTS: Final = 64
-_ALL_SLOW_AT_ONCE: Final = _SLOTS // 2
-"""Requests to all such receivers."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -89,7 +84,7 @@ class Courier:
         clock: for signatures.
         keys: what the secrets of webhooks are derived from, the newest first; none: events for them wait.
         push: the key for push messages; None: events for browsers wait.
-        egress: what may be reached, and how.
+        guards: what each kind may reach, and how.
         tracing: a span for each delivery.
         metrics: those of subscriptions.
     """
@@ -102,27 +97,22 @@ class Courier:
         *,
         keys: Sequence[bytes] = (),
         push: PushKey | None = None,
-        egress: EgressSettings | None = None,
+        guards: Guards | None = None,
         tracing: Tracing | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._log, self._topics, self._clock = log, topics, clock
-        self._egress = Egress(egress)
+        guards = guards or Guards()
         self._kinds: tuple[Receivers[Any], ...] = (
-            PushReceivers(log, topics, push),
-            WebhookReceivers(log, topics, keys),
+            PushReceivers(log, topics, clock, push, guards.push),
+            WebhookReceivers(log, topics, clock, keys, guards.webhooks),
         )
-        self._slow = set[str]()
-        self._at_work: dict[str, dict[object, float]] = {}
-        """By receiver, the oldest first: when each request under way was begun."""
-        self._asked_to_wait: dict[str, float] = {}
-        """By receiver: until when it takes nothing, as it said itself."""
         self._runtime = WorkerRuntime(self._worker(), log, topics, clock, tracing, metrics=metrics)
 
     @property
     def objection(self) -> str | None:
         """Why it does not deliver what arrives; None: it does."""
-        objections = (each.followed.objection for each in self._kinds)
+        objections = (each.objection for each in self._kinds)
         return next((each for each in objections if each), None) or self._runtime.objection
 
     def stop(self) -> None:
@@ -137,8 +127,8 @@ class Courier:
             SagalineError: the webhooks cannot be read at the start.
         """
         async with AsyncExitStack() as opened:
-            opened.push_async_callback(self._egress.close)
             for kind in self._kinds:
+                opened.push_async_callback(kind.egress.close)
                 opened.push_async_callback(kind.followed.close)
                 await kind.followed.open()
             following = [asyncio.create_task(kind.followed.run(), name=kind.kind.table) for kind in self._kinds]
@@ -204,41 +194,23 @@ class Courier:
         posting = kind.posting(receiver, message.id, body, now_ms)
         if posting is None:
             return
-        answered = await self._posted(name, posting)
+        if isinstance(posting, Gone):
+            await self._end(kind, receiver, posting.why)
+            return
+        answered = await self._posted(kind, receiver, posting)
         if answered.status in kind.gone:
             await self._end(kind, receiver, f"it answered {answered.status}{_GONE.get(answered.status, '')}")
         elif answered.status in kind.hopeless:
             _logger.warning("receiver.dropped", receiver=receiver.name, status=answered.status)
         elif not 200 <= answered.status < 300:
-            self._wait(name, answered)
-            raise NotAccepted(f"{kind.kind.noun} {receiver.name!r} answered {answered.status}{_shown(answered)}")
+            if answered.status in _WAITS and (seconds := _retry_after(answered, self._clock.now_ms())) > 0:
+                kind.pace.wait(receiver, seconds)
+            said = _shown(answered) if kind.shows_answers else ""
+            raise NotAccepted(f"{kind.kind.noun} {receiver.name!r} answered {answered.status}{said}")
 
-    def _wait(self, name: str, answered: Answered) -> None:
-        """Keeps how long the receiver wants to be left alone."""
-        if answered.status in _WAITS and (seconds := _retry_after(answered, self._clock.now_ms())) > 0:
-            self._asked_to_wait[name] = self._clock.monotonic() + min(seconds, _WAIT_SECONDS_MAX)
-
-    async def _posted(self, name: str, posting: Posting) -> Answered:
-        """Receivers that hang may not take the slots of all others, and one that asked for it is left alone."""
-        began, ticket = self._clock.monotonic(), object()
-        if began < self._asked_to_wait.get(name, 0.0):
-            raise NotSent(f"{name!r} has asked to be left alone for a while")
-        self._asked_to_wait.pop(name, None)
-        at_work = self._at_work.setdefault(name, {})
-        slow = {each: len(held) for each, held in self._at_work.items() if self._is_slow(each, began)}
-        own, total = slow.get(name, 0), sum(slow.values())
-        if name in slow and (own >= _SLOW_AT_ONCE or total >= _ALL_SLOW_AT_ONCE):
-            raise NotSent(f"{name!r} is slow: {own} requests wait for it, {total} for all receivers that are")
-        at_work[ticket] = began
-        try:
-            return await self._egress.post(posting.url, posting.body, posting.headers)
-        finally:
-            del at_work[ticket]
-            is_slow = self._clock.monotonic() - began > _SLOW_SECONDS
-            (self._slow.add if is_slow else self._slow.discard)(name)
-
-    def _is_slow(self, name: str, now: float) -> bool:
-        return name in self._slow or now - next(iter(self._at_work[name].values()), now) > _SLOW_SECONDS
+    async def _posted(self, kind: Receivers[R], receiver: R, posting: Posting) -> Answered:
+        with kind.pace.slot(receiver, kind.slow_with(receiver)):
+            return await kind.egress.post(posting.url, posting.body, posting.headers)
 
     async def _end(self, kind: Receivers[R], receiver: R, why: str) -> None:
         """The receiver is gone. Any change since the request was sent wins; the next event asks again."""

@@ -6,7 +6,7 @@ What is the same for all (the order, retries, limits, the way out) is the courie
 from __future__ import annotations
 
 import base64
-import hashlib
+import hmac
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from ...orchestrator.codec.webhook_deliveries import PUSH
 from ...orchestrator.codec.webhook_signatures import secrets_of, signed_headers
-from ...orchestrator.errors import SagalineError
+from ...orchestrator.egress import Egress, EgressSettings
 from ...orchestrator.messages.entity_messages import Rule
 from ...orchestrator.messages.instance_events import EventType, InstanceEvent
 from ...orchestrator.messages.named_rules import NamedRules
@@ -24,24 +24,22 @@ from ...orchestrator.messages.outputs import Announce
 from ...orchestrator.messages.pushes import PUSHES, PushSubscription
 from ...orchestrator.messages.receivers import wants
 from ...orchestrator.messages.webhooks import WEBHOOKS, Webhook
+from ...orchestrator.ports.clock import Clock
 from ...orchestrator.ports.log import Log
 from ...orchestrator.ports.topics import Topics
 from ..followed import Followed
+from .pace import NotSent, Pace
 
 if TYPE_CHECKING:
     from ...orchestrator.push import PushKey
 
-__all__ = ["LIVES", "NotSent", "Posting", "PushReceivers", "R", "Receivers", "WebhookReceivers"]
+__all__ = ["LIVES", "Gone", "Posting", "PushReceivers", "R", "Receivers", "WebhookReceivers"]
 
 LIVES: Final = timedelta(days=2)
 """A push message that is older is not sent, and none is kept longer by a push service; the courier tries longer."""
 _URGENCY: Final = {EventType.ATTENTION.value: "high", EventType.CHANGED.value: "low", "test": "high"}
 _TOPIC_CHARS: Final = 32
 R = TypeVar("R", Webhook, PushSubscription)
-
-
-class NotSent(SagalineError):
-    """Nothing was sent to the receiver now; it gets the event later."""
 
 
 class Posting(NamedTuple):
@@ -52,23 +50,37 @@ class Posting(NamedTuple):
     headers: Mapping[str, str]
 
 
+class Gone(NamedTuple):
+    """Nothing can be sent to the receiver any more."""
+
+    why: str
+
+
 class Receivers(ABC, Generic[R]):
     """All of one kind, as their table is now.
 
     Args:
         log: has the rules.
         topics: of the namespace.
+        clock: for durations.
         kind: how they are kept.
-        prefix: before the name of one in a delivery.
-        gone: statuses by which a receiver says that it is gone for good.
+        egress: what they may reach.
     """
 
+    prefix: ClassVar[str] = ""
+    """Before the name of one in a delivery."""
+    gone: ClassVar[frozenset[int]]
+    """Statuses by which a receiver says that it is gone for good."""
+    slow_max: ClassVar[int]
+    """Requests to all slow ones at once."""
+    shows_answers: ClassVar[bool] = True
+    """False: what a receiver answers can have its URL in it, which is secret, so that only the status is kept."""
     hopeless: ClassVar[frozenset[int]] = frozenset()
     """Statuses after which another try of the same message would be the same."""
 
-    def __init__(self, log: Log, topics: Topics, kind: NamedRules[R], *, prefix: str, gone: frozenset[int]) -> None:
+    def __init__(self, log: Log, topics: Topics, clock: Clock, kind: NamedRules[R], egress: EgressSettings) -> None:
         self.kind: NamedRules[R] = kind
-        self.prefix, self.gone = prefix, gone
+        self.egress, self.pace = Egress(egress), Pace(clock, self.slow_max)
         self.rules: Sequence[Rule] = ()
         self.by_name: Mapping[str, R] = {}
         self.version = 0
@@ -77,17 +89,27 @@ class Receivers(ABC, Generic[R]):
     def _set(self, found: Announce) -> None:
         self.rules, self.version = found.rules, found.version
         self.by_name = {each.name: each for each in self.kind.of(found.rules)}
+        self.pace.keep(set(self.by_name.values()), set(map(self.slow_with, self.by_name.values())))
+
+    @property
+    def objection(self) -> str | None:
+        """Why they do not get what happens; None: they do."""
+        return self.followed.objection
 
     def wanting(self, event: InstanceEvent, now_ms: int) -> list[R]:
         """Those that get this event."""
         return [each for each in self.by_name.values() if self.is_on(each, now_ms) and wants(each, event)]
+
+    def slow_with(self, receiver: R) -> str:
+        """Receivers with the same answer are slow together."""
+        return receiver.name
 
     @abstractmethod
     def is_on(self, receiver: R, now_ms: int) -> bool:
         """True: it gets events."""
 
     @abstractmethod
-    def posting(self, receiver: R, id: str, body: bytes, now_ms: int) -> Posting | None:
+    def posting(self, receiver: R, id: str, body: bytes, now_ms: int) -> Posting | Gone | None:
         """The request that sends an event to it; None: it is too late for that.
 
         Raises:
@@ -102,8 +124,11 @@ class Receivers(ABC, Generic[R]):
 class WebhookReceivers(Receivers[Webhook]):
     """Webhooks: signed by Standard Webhooks. ``keys``: what their secrets are derived from, the newest first."""
 
-    def __init__(self, log: Log, topics: Topics, keys: Sequence[bytes]) -> None:
-        super().__init__(log, topics, WEBHOOKS, prefix="", gone=frozenset({410}))
+    gone = frozenset({410})
+    slow_max = 32
+
+    def __init__(self, log: Log, topics: Topics, clock: Clock, keys: Sequence[bytes], egress: EgressSettings) -> None:
+        super().__init__(log, topics, clock, WEBHOOKS, egress)
         self._namespace, self._keys = topics.namespace, keys
 
     def is_on(self, receiver: Webhook, now_ms: int) -> bool:
@@ -124,16 +149,32 @@ class WebhookReceivers(Receivers[Webhook]):
 class PushReceivers(Receivers[PushSubscription]):
     """Push subscriptions: encrypted for the browser, signed for its push service. ``key`` None: none can be sent."""
 
+    prefix = PUSH
+    gone = frozenset({404, 410})
+    slow_max = 16  # any viewer can name addresses that hang, so fewer than of webhooks
+    shows_answers = False
     hopeless = frozenset({413})  # a push service that takes less than RFC 8030 says
 
-    def __init__(self, log: Log, topics: Topics, key: PushKey | None) -> None:
-        super().__init__(log, topics, PUSHES, prefix=PUSH, gone=frozenset({404, 410}))
+    def __init__(self, log: Log, topics: Topics, clock: Clock, key: PushKey | None, egress: EgressSettings) -> None:
+        super().__init__(log, topics, clock, PUSHES, egress)
         self._key = key
+
+    @property
+    def objection(self) -> str | None:
+        if self._key is None and self.by_name:
+            return (
+                f"this process has no key for the messages of {len(self.by_name)} push subscriptions; set "
+                "SAGALINE_PUSH_KEY as for the API, or delete them: saga push list"
+            )
+        return super().objection
+
+    def slow_with(self, receiver: PushSubscription) -> str:
+        return receiver.host
 
     def is_on(self, receiver: PushSubscription, now_ms: int) -> bool:
         return not receiver.has_ended(now_ms)
 
-    def posting(self, receiver: PushSubscription, id: str, body: bytes, now_ms: int) -> Posting | None:
+    def posting(self, receiver: PushSubscription, id: str, body: bytes, now_ms: int) -> Posting | Gone | None:
         message = json.loads(body)
         left = LIVES.total_seconds() - (now_ms - message["at_ms"]) / 1000
         if left <= 0:
@@ -141,12 +182,12 @@ class PushReceivers(Receivers[PushSubscription]):
         if self._key is None:
             raise NotSent("this process has no key for push messages; set SAGALINE_PUSH_KEY")
         endpoint = self._key.open(receiver.name, receiver.sealed)
-        if endpoint is None:  # of another key: the push service would refuse this one
-            return None
+        if endpoint is None:  # and the push service would refuse this key
+            return Gone("it was sealed by another key than SAGALINE_PUSH_KEY")
         headers = {
             "ttl": str(int(min(left, LIVES.total_seconds()))),
             "urgency": _URGENCY.get(message["kind"], "normal"),
-            "topic": _topic(message["instance"]),
+            "topic": _topic(message["instance"], endpoint.auth),
         }
         return Posting(*self._key.request(endpoint, body, headers, now_ms))
 
@@ -154,6 +195,8 @@ class PushReceivers(Receivers[PushSubscription]):
         return None
 
 
-def _topic(instance: str) -> str:
-    """A message that still waits at the push service is replaced by the next one of the same instance."""
-    return base64.urlsafe_b64encode(hashlib.sha256(instance.encode()).digest()).decode()[:_TOPIC_CHARS]
+def _topic(instance: str, secret: bytes) -> str:
+    """A message that still waits at the push service is replaced by the next one of the same instance. The push service
+    sees it, so a key that it does not know is in it: nobody there can try instances.
+    """
+    return base64.urlsafe_b64encode(hmac.digest(secret, instance.encode(), "sha256")).decode()[:_TOPIC_CHARS]

@@ -260,7 +260,7 @@ async def test_deliveries_do_not_queue_for_a_read_model_that_fails(
     monkeypatch.setattr(recent, "_STALE_SECONDS", -1.0)
     for _ in range(5):
         assert (await deliver(api, "standing", body, standard(secret, body))).status_code == 503
-    assert tries == [HOOKS.table], "a try counts for all who come soon after it"
+    assert tries.count(HOOKS.table) == 1, "a try counts for all who come soon after it"
 
 
 async def test_the_type_says_which_event_it_is_and_others_are_taken_and_dropped(

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from sagaline.orchestrator.client import OnStep
 from sagaline.orchestrator.codec.inputs import encode_request
-from sagaline.orchestrator.errors import UnknownInstance
+from sagaline.orchestrator.errors import TransientError, UnknownInstance
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Document, Status
 from sagaline.orchestrator.messages.inputs import ActName, Start
@@ -142,7 +142,7 @@ async def system(folder: Path, traced: Traced) -> AsyncIterator[Stack]:
 async def until(up: Stack, instance: str, reached: Callable[[Document], bool]) -> Document:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            with suppress(UnknownInstance):
+            with suppress(UnknownInstance, TransientError):
                 if reached(document := await up.client.get(instance)):
                     return document
             await asyncio.sleep(0.02)

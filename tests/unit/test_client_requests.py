@@ -367,7 +367,7 @@ async def test_lists_at_the_same_time_all_wait_for_the_write_of_their_client(
 
     monkeypatch.setattr(up.projector, "passed", late)
     lists = [asyncio.create_task(up.client.list(InstanceFilter(), limit=10)) for _ in range(2)]
-    while asked < 2:  # noqa: ASYNC110  # nothing tells of it
+    while asked < 2:  # nothing tells of it
         assert not any(each.done() for each in lists)
         await asyncio.sleep(0.01)
     goes_on.set()

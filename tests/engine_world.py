@@ -29,7 +29,7 @@ from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.tracing import Tracing
 from sagaline.sagas import Contract, Retry, Saga, step
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 40.0
 PARTITIONS = 2
 
 

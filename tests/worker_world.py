@@ -28,7 +28,7 @@ from sagaline.orchestrator.vault import Vault
 from sagaline.sagas import Contract
 from sagaline.workers import Worker, WorkerRuntime
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 40.0
 PARTITIONS = 2
 MINUTE_MS = 60_000
 LIFE = "k3x9wq2z"

@@ -22,7 +22,7 @@ from sagaline.workers.presence import tell_presence
 
 from .stack import Stack, running, stack
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 40.0
 
 
 class Order(BaseModel):

@@ -6,39 +6,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ...sagas.contract import is_name
+from .amounts import Amount, check_amounts, each_once
 from .entity_messages import Rule
 
-__all__ = ["EACH_KEY", "LIMITS_TABLE", "Amount", "FlowLimit", "check_limits", "limits_of"]
+__all__ = ["EACH_KEY", "LIMITS_TABLE", "FlowLimit", "check_limits", "limits_of"]
 
 LIMITS_TABLE: Final = "queue.limits"
 """No router has a table of this name: its names have no dots."""
 EACH_KEY: Final = "*"
-_LIMITS_MAX: Final = 200
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600}
-_AMOUNT = re.compile(r"([1-9]\d{0,8})(?:/([smh])(?: burst ([1-9]\d{0,8}))?| at once)")
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """``count`` in so many ``seconds``, of which ``burst`` at the same moment (None: not said); or at once."""
-
-    count: int
-    seconds: int | None
-    burst: int | None
-
-    @classmethod
-    def of(cls, text: str) -> Amount | None:
-        """What such as ``100/s``, ``100/s burst 200`` or ``8 at once`` means; None: nothing."""
-        match = _AMOUNT.fullmatch(text)
-        if match is None:
-            return None
-        return cls(int(match[1]), _SECONDS[match[2]] if match[2] else None, int(match[3]) if match[3] else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +38,12 @@ class FlowLimit:
 
 def check_limits(rules: Sequence[Rule]) -> str | None:
     """What is wrong with them, and how to fix it; None: they are valid."""
-    if len(rules) > _LIMITS_MAX:
-        return f"there are {len(rules):,} limits; give at most {_LIMITS_MAX:,}"
-    seen: dict[FlowLimit, int] = {}
-    for number, rule in enumerate(rules, start=1):
-        if isinstance(found := _read(rule), str):
-            return f"limit {number}: {found}"
-        if (first := seen.setdefault(found, number)) != number:
-            return f"limit {number} is the same as limit {first}; remove one of them"
-    return None
+    return check_amounts(rules, _read, ("limit", "limits"))
 
 
 def limits_of(rules: Sequence[Rule]) -> tuple[FlowLimit, ...]:
     """The limits of a table, each once, without rules that a newer release has written and this one cannot read."""
-    return tuple(dict.fromkeys(found for found in map(_read, rules) if isinstance(found, FlowLimit)))
+    return each_once(rules, _read)
 
 
 def _read(rule: Rule) -> FlowLimit | str:

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from .amounts import Amount, check_amounts, each_once
 from .entity_messages import Rule
-from .flow_limits import Amount
 
 __all__ = ["EACH", "QUOTAS_TABLE", "Counted", "Quota", "check_quotas", "quotas_for", "quotas_of"]
 
 QUOTAS_TABLE: Final = "api.quotas"
 """No router has a table of this name: its names have no dots."""
 EACH: Final = "*"
-_QUOTAS_MAX: Final = 200
 _NAME_CHARS_MAX: Final = 256
 
 
@@ -61,20 +60,12 @@ class Quota:
 
 def check_quotas(rules: Sequence[Rule]) -> str | None:
     """What is wrong with them, and how to fix it; None: they are valid."""
-    if len(rules) > _QUOTAS_MAX:
-        return f"there are {len(rules):,} quotas; give at most {_QUOTAS_MAX:,}"
-    seen: dict[Quota, int] = {}
-    for number, rule in enumerate(rules, start=1):
-        if isinstance(found := _read(rule), str):
-            return f"quota {number}: {found}"
-        if (first := seen.setdefault(found, number)) != number:
-            return f"quota {number} is the same as quota {first}; remove one of them"
-    return None
+    return check_amounts(rules, _read, ("quota", "quotas"))
 
 
 def quotas_of(rules: Sequence[Rule]) -> tuple[Quota, ...]:
     """The quotas of a table, each once, without rules that a newer release has written and this one cannot read."""
-    return tuple(dict.fromkeys(found for found in map(_read, rules) if isinstance(found, Quota)))
+    return each_once(rules, _read)
 
 
 def quotas_for(quotas: Sequence[Quota], of: Counted, name: str) -> tuple[Quota, ...]:

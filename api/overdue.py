@@ -12,7 +12,7 @@ from .bodies import Json
 from .identity import Permission, needs
 from .problems import documented
 from .queries import Cursor, Limit, only
-from .views import iso
+from .views import iso, iso_or_none
 
 __all__ = ["OverdueList", "OverdueView", "overdue_router"]
 
@@ -62,7 +62,7 @@ def overdue_router(client: Client) -> APIRouter:
                 status=each.status,
                 since=iso(each.since_ms),
                 overdue=iso(each.overdue_ms),
-                deadline=iso(each.deadline_ms) if each.deadline_ms is not None else None,
+                deadline=iso_or_none(each.deadline_ms),
             )
             for each in page.overdue
         ]

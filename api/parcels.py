@@ -34,7 +34,7 @@ from .paths import segment_of
 from .problems import documented
 from .queries import Cursor, Limit, only
 from .settings import ApiSettings
-from .views import iso
+from .views import iso, iso_or_none
 
 __all__ = ["EditBody", "RescheduleBody", "SkipBody", "parcels_router"]
 
@@ -328,7 +328,7 @@ def _key(parcel: Parcel) -> dict[str, Any]:
         "first": parcel.letters[0].id,
         "attempts": parcel.attempts,
         "error": parcel.error,
-        "failed_at": iso(parcel.failed_ms) if parcel.failed_ms is not None else None,
+        "failed_at": iso_or_none(parcel.failed_ms),
         "next_at": _next(parcel),
         "since": iso(parcel.begun_ms),
     }

@@ -18,7 +18,7 @@ from .identity import Permission, needs
 from .paths import INSTANCES, instance_of
 from .problems import documented
 from .queries import only
-from .views import iso
+from .views import iso, iso_or_none
 
 __all__ = ["BarView", "LaneView", "TimelineView", "timeline_view", "timelines_router"]
 
@@ -94,7 +94,7 @@ def timeline_view(instance: str, found: Timeline, count: int) -> TimelineView:
         id=instance,
         status=found.status,
         begin=iso(found.begin_ms),
-        end=iso(found.end_ms) if found.end_ms is not None else None,
+        end=iso_or_none(found.end_ms),
         trace_id=trace_id_of(found.traceparent),
         whole=found.whole,
         decisions=count,
@@ -112,7 +112,7 @@ def _bar(bar: Bar) -> BarView:
         kind=bar.kind,
         status=bar.status,
         begin=iso(bar.begin_ms),
-        end=iso(bar.end_ms) if bar.end_ms is not None else None,
+        end=iso_or_none(bar.end_ms),
         then=bar.then,
         command=bar.command,
         cut=bar.cut,

@@ -36,6 +36,7 @@ __all__ = [
     "decision_view",
     "instance_view",
     "iso",
+    "iso_or_none",
     "links",
     "tag_of",
 ]
@@ -47,6 +48,11 @@ def iso(ms: int) -> str:
     """Milliseconds since epoch as text; a value beyond the calendar is shown as the last possible time."""
     seconds = min(max(ms, 0) / 1000, 253_402_300_799.0)
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def iso_or_none(ms: int | None) -> str | None:
+    """As ``iso``; None: there is no such time."""
+    return iso(ms) if ms is not None else None
 
 
 Warnings = Annotated[
@@ -261,7 +267,7 @@ def _summary(document: Document) -> dict[str, Any]:
         "trace_id": trace_id_of(document.traceparent),
         "created_at": iso(document.created_ms),
         "updated_at": iso(document.updated_ms),
-        "finished_at": iso(document.finished_ms) if document.finished_ms is not None else None,
+        "finished_at": iso_or_none(document.finished_ms),
         "links": links(document.id),
     }
 

@@ -312,8 +312,9 @@ class Projector:
 
     async def _standing(self) -> Standing:
         """The position of the read model. Raises ReadModelCleared if it is behind what this projector has applied."""
+        stored = self._stored  # as of now: more may be applied while the position is read
         standing = await self._read_model.standing()
-        lost = any(standing.positions.get(at, 0) < following for at, following in self._stored.items())
+        lost = any(standing.positions.get(at, 0) < following for at, following in stored.items())
         if lost or standing.generation != self._generation:
             raise ReadModelCleared(self._topics.namespace)
         return standing

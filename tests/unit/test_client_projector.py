@@ -17,7 +17,7 @@ from sagaline.orchestrator.codec.documents import encode_document, encode_histor
 from sagaline.orchestrator.errors import ForeignLog, TransientError
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.ports.log import Outgoing, TopicPartition
-from sagaline.orchestrator.ports.read_model import DocumentRow, InstanceFilter, Landmark, Update
+from sagaline.orchestrator.ports.read_model import DocumentRow, InstanceFilter, Landmark, Standing, Update
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
 from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.runtime.projector import Projector
@@ -51,11 +51,12 @@ def decided(key: str = "A-1", revision: int = 1) -> Outgoing:
     return encode_history(TOPICS.history, 0, record, id="1", request="r", source="/t")
 
 
-async def there(read_model: SqlReadModel) -> None:
-    """Waits until the instance can be read."""
+async def there(read_model: SqlReadModel, revision: int = 1) -> None:
+    """Waits until the instance can be read at this revision."""
     async with asyncio.timeout(20):
         while True:
-            if await read_model.get(ID) is not None:
+            found = await read_model.get(ID)
+            if found is not None and found.revision >= revision:
                 return
             await asyncio.sleep(0.02)
 
@@ -270,6 +271,42 @@ class Flaky:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
+
+
+class Slow:
+    """A read model whose position arrives late, once it is told to be slow."""
+
+    def __init__(self, model: SqlReadModel) -> None:
+        self._model = model
+        self.is_slow = False
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._model, name)
+
+    async def standing(self) -> Standing:
+        found = await self._model.standing()
+        if self.is_slow:
+            self.asked.set()
+            await self.go_on.wait()
+        return found
+
+
+async def test_what_is_applied_while_the_position_is_read_is_no_cleared_read_model(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        slow = Slow(read_model)
+        projector = Projector(log, TOPICS, slow, SystemClock())  # type: ignore[arg-type]
+        async with running(projector.run()):
+            await log.append([state(), decided()])
+            await projector.caught_up(timeout=20)
+            slow.is_slow = True
+            reader = asyncio.create_task(projector.caught_up(timeout=20))
+            await slow.asked.wait()
+            await log.append([state(revision=2, updated_ms=2_000), decided(revision=2)])
+            await there(read_model, revision=2)
+            assert await projector.lag() == 0
+            slow.go_on.set()
+            await reader
 
 
 @pytest.mark.slow

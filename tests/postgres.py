@@ -56,6 +56,7 @@ class Postgres:
         """Returns when it answers. Idempotent."""
         if self._server is None:
             options = [f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
+            options.append("default_statistics_target=1000")  # whole tables, no sample: the same plan every time
             named = [part for option in options for part in ("-c", option)]
             # A child of ours, not of pg_ctl: one that nobody waits for would still seem to run after a kill.
             self._server = self._program("postgres", "-D", str(self._data), *named)

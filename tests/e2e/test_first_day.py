@@ -201,9 +201,12 @@ def test_the_metrics_of_the_three_processes_are_seen(shop: Place) -> None:
     """The API shows its own to Prometheus, the engine and the workers export theirs."""
     shop.start("A-9", "tea", 900)
     until(lambda: shop.totals.get("sagaline.decisions applied order", 0) >= 2)
-    shown = httpx.get(f"{shop.env['SAGALINE_URL']}/metrics").raise_for_status().text
-    assert 'sagaline_inputs_lag{sagaline_partition="0"} ' in shown
-    assert 'sagaline_queues_unread{sagaline_queue="stock"} 0' in shown
+
+    def shown() -> str:
+        return httpx.get(f"{shop.env['SAGALINE_URL']}/metrics").raise_for_status().text
+
+    until(lambda: 'sagaline_inputs_lag{sagaline_partition="0"} ' in shown())
+    until(lambda: 'sagaline_queues_unread{sagaline_queue="stock"} 0' in shown())
 
 
 def spoiled(command: str, name: str, old: str, new: str) -> Callable[[Place], list[str]]:

@@ -25,7 +25,7 @@ from sagaline.orchestrator.push import PushKey
 from sagaline.orchestrator.settings import Settings
 from sagaline.sagas import Retry
 from sagaline.workers import webhooks
-from sagaline.workers.webhooks.receivers import Posting
+from sagaline.workers.webhooks.receivers import Posting, PushReceivers
 from tests.push_kit import Browser, b64, claims_of, public_of
 
 from .courier_world import GUARDS, KEYS, QUICK, World, courier_world
@@ -333,19 +333,31 @@ async def test_one_owner_has_at_most_20_subscriptions_and_those_that_have_ended_
     assert other.status_code == 201
 
 
-async def test_what_another_key_has_sealed_is_removed_with_a_line_in_the_log(world: World, browser: Browser) -> None:
-    world.push = PushKey(PushKey.make(), "mailto:ops@example.com")
+async def test_a_process_with_another_key_loses_nothing_and_says_that_it_has_another(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posting, tries = PushReceivers.posting, list[str]()
+
+    def counted(self: PushReceivers, receiver: PushSubscription, id: str, body: bytes, now_ms: int) -> Posting | None:
+        tries.append(id)
+        return posting(self, receiver, id, body, now_ms)
+
+    monkeypatch.setattr(PushReceivers, "posting", counted)
+    right, world.push = world.push, PushKey(PushKey.make(), "mailto:ops@example.com")
+    async with world.courier() as courier:
+        name = await subscribe(world, browser)
+        await world.until(lambda: "another key than the one that sealed" in (courier.objection or ""))
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        await world.until(lambda: len(tries) > 1)
+    assert (await names(world), world.receiver.got) == ([name], [])
     app = create_app(world.stack.client, clock=SystemClock(), settings=replace(SETTINGS, push=world.push))
-    name = await subscribe(world, browser)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
         asked = await api.post(f"{PATH}/{name}/test")
     assert (asked.status_code, "sealed by another key" in asked.json()["detail"]) == (422, True)
-    with capture_logs() as said:
-        async with world.courier():
-            await world.stack.client.start("order-checkout", order(), key="A-1")
-            await until_gone(world)
-    assert [each["log_level"] for each in said if each["event"] == "receiver.gone"] == ["warning"]
-    assert world.receiver.got == []
+    world.push = right
+    async with world.courier() as courier:
+        await world.until(lambda: len(world.receiver.accepted) == 1)
+        assert courier.objection is None
 
 
 async def test_a_process_without_the_key_is_not_ready_while_browsers_are_subscribed(

@@ -39,7 +39,7 @@ from ..message import Message
 from ..runtime import WorkerRuntime
 from ..worker import Worker
 from .pace import NotSent
-from .receivers import Gone, Posting, PushReceivers, R, Receivers, WebhookReceivers
+from .receivers import Posting, PushReceivers, R, Receivers, WebhookReceivers
 
 if TYPE_CHECKING:
     from ...orchestrator.push import PushKey
@@ -193,9 +193,6 @@ class Courier:
             return
         posting = kind.posting(receiver, message.id, body, now_ms)
         if posting is None:
-            return
-        if isinstance(posting, Gone):
-            await self._end(kind, receiver, posting.why)
             return
         answered = await self._posted(kind, receiver, posting)
         if answered.status in kind.gone:

@@ -31,9 +31,9 @@ from ..followed import Followed
 from .pace import NotSent, Pace
 
 if TYPE_CHECKING:
-    from ...orchestrator.push import PushKey
+    from ...orchestrator.push import Endpoint, PushKey
 
-__all__ = ["LIVES", "Gone", "Posting", "PushReceivers", "R", "Receivers", "WebhookReceivers"]
+__all__ = ["LIVES", "Posting", "PushReceivers", "R", "Receivers", "WebhookReceivers"]
 
 LIVES: Final = timedelta(days=2)
 """A push message that is older is not sent, and none is kept longer by a push service; the courier tries longer."""
@@ -48,12 +48,6 @@ class Posting(NamedTuple):
     url: str
     body: bytes
     headers: Mapping[str, str]
-
-
-class Gone(NamedTuple):
-    """Nothing can be sent to the receiver any more."""
-
-    why: str
 
 
 class Receivers(ABC, Generic[R]):
@@ -109,7 +103,7 @@ class Receivers(ABC, Generic[R]):
         """True: it gets events."""
 
     @abstractmethod
-    def posting(self, receiver: R, id: str, body: bytes, now_ms: int) -> Posting | Gone | None:
+    def posting(self, receiver: R, id: str, body: bytes, now_ms: int) -> Posting | None:
         """The request that sends an event to it; None: it is too late for that.
 
         Raises:
@@ -158,15 +152,24 @@ class PushReceivers(Receivers[PushSubscription]):
     def __init__(self, log: Log, topics: Topics, clock: Clock, key: PushKey | None, egress: EgressSettings) -> None:
         super().__init__(log, topics, clock, PUSHES, egress)
         self._key = key
+        self._unopened = 0
+
+    def _set(self, found: Announce) -> None:
+        super()._set(found)
+        self._unopened = sum(self._opened(each) is None for each in self.by_name.values())
+
+    def _opened(self, receiver: PushSubscription) -> Endpoint | None:
+        return self._key.open(receiver.name, receiver.sealed) if self._key is not None else None
 
     @property
     def objection(self) -> str | None:
-        if self._key is None and self.by_name:
-            return (
-                f"this process has no key for the messages of {len(self.by_name)} push subscriptions; set "
-                "SAGALINE_PUSH_KEY as for the API, or delete them: saga push list"
-            )
-        return super().objection
+        if not self._unopened:
+            return super().objection
+        lacks = "no key for the messages" if self._key is None else "another key than the one that sealed the addresses"
+        return (
+            f"this process has {lacks} of {self._unopened} push subscriptions; set "
+            "SAGALINE_PUSH_KEY as for the API, or delete them: saga push list"
+        )
 
     def slow_with(self, receiver: PushSubscription) -> str:
         return receiver.host
@@ -174,16 +177,15 @@ class PushReceivers(Receivers[PushSubscription]):
     def is_on(self, receiver: PushSubscription, now_ms: int) -> bool:
         return not receiver.has_ended(now_ms)
 
-    def posting(self, receiver: PushSubscription, id: str, body: bytes, now_ms: int) -> Posting | Gone | None:
+    def posting(self, receiver: PushSubscription, id: str, body: bytes, now_ms: int) -> Posting | None:
         message = json.loads(body)
         left = LIVES.total_seconds() - (now_ms - message["at_ms"]) / 1000
         if left <= 0:
             return None
         if self._key is None:
             raise NotSent("this process has no key for push messages; set SAGALINE_PUSH_KEY")
-        endpoint = self._key.open(receiver.name, receiver.sealed)
-        if endpoint is None:  # and the push service would refuse this key
-            return Gone("it was sealed by another key than SAGALINE_PUSH_KEY")
+        if (endpoint := self._opened(receiver)) is None:  # which of the two keys is wrong, only an operator knows
+            raise NotSent("the subscription was sealed by another key than SAGALINE_PUSH_KEY of this process")
         headers = {
             "ttl": str(int(min(left, LIVES.total_seconds()))),
             "urgency": _URGENCY.get(message["kind"], "normal"),

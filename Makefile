@@ -141,11 +141,14 @@ release-check: $(VENV)/dev.stamp ## Builds into dist/, checks the metadata, inst
 	$(BIN)/uv pip install --quiet --python .cache/release --require-hashes -r requirements/runtime.txt
 	$(BIN)/uv pip install --quiet --python .cache/release --no-deps dist/*.whl
 	$(BIN)/uv pip check --python .cache/release
+	.cache/release/bin/saga --version
+	.cache/release-tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		-o dist/sbom.cdx.json .cache/release/bin/python
+	$(BIN)/uv pip install --quiet --python .cache/release --constraint requirements/dev.txt \
+		$$(for wheel in dist/*.whl; do echo "$$wheel[claim-check,encryption,formats,mcp,oidc,postgresql,push,sql]"; done)
 	.cache/release/bin/python -I -W error -c "import importlib, pkgutil, sagaline; \
 		names = [m.name for m in pkgutil.walk_packages(sagaline.__path__, 'sagaline.') if m.name.split('.')[-1] not in ('__main__', 'pytest_plugin')]; \
 		print(len([importlib.import_module(name) for name in names]), 'modules imported')"
-	.cache/release-tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
-		-o dist/sbom.cdx.json .cache/release/bin/python
 
 PYTHONS ?= 3.11 3.12 3.13
 pythons: $(VENV)/dev.stamp ## Runs the fast tests on every version of Python in PYTHONS that is installed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from .garbage import pytest_collection_finish, pytest_runtest_logfinish
 from .kafka_fixture import _own, _shared, breakable_broker, kafka_bootstrap
 from .long import pytest_collection_modifyitems, pytest_configure
 from .outside import pytest_terminal_summary
@@ -16,8 +17,10 @@ __all__ = [
     "breakable_postgres",
     "kafka_bootstrap",
     "postgres",
+    "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_runtest_logfinish",
     "pytest_terminal_summary",
 ]
 

@@ -104,7 +104,7 @@ async def serving(
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            http=http_protocol(settings.head_timeout.total_seconds(), stall_seconds),
+            http=http_protocol(settings.head_timeout.total_seconds(), stall_seconds, _CONNECTIONS_MAX),
             ws=socket_protocol(stall_seconds),
             ssl_certfile=str(settings.tls[0]) if settings.tls else None,
             ssl_keyfile=str(settings.tls[1]) if settings.tls else None,

@@ -6,6 +6,7 @@ Each check takes text and returns a list of complaints, so that a test can also 
 from __future__ import annotations
 
 import ast
+import gc
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -46,4 +47,6 @@ def module_name(path: Path) -> str:
 
 @lru_cache(maxsize=1024)
 def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+    found = ast.parse(path.read_text(), str(path))
+    gc.freeze()  # a tree has thousands of objects and no circle: no later collection of garbage looks at them
+    return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.requests import HTTPConnection
 from pydantic.json_schema import models_json_schema
 
 from ..orchestrator.client import Client
@@ -42,7 +43,7 @@ from .operations import operations_router
 from .overdue import overdue_router
 from .pages import pages_router
 from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
-from .paths import SEGMENT_CHARS_MAX
+from .paths import chars_max
 from .personal import EraseBody, personal_router
 from .problems import Problem, documented, handlers
 from .pushes import SubscriptionBody, pushes_router
@@ -72,8 +73,6 @@ Every error is `application/problem+json` (RFC 9457) with a stable `type`. An in
 
 
 _BOUNDS = {"enum", "const", "pattern", "maxLength"}
-_LENGTHS = {"key": 256, "definition": 64, "cursor": 4_096, "after": 4_096, "last-event-id": 4_096}
-"""Characters of a text at most. What is longer names nothing, or is refused."""
 
 
 def create_app(
@@ -106,7 +105,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
-        dependencies=[Depends(permitted)],
+        dependencies=[Depends(permitted), Depends(_possible)],
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
     )
     app.state.stop_waiting = client.stop_waiting
@@ -126,6 +125,10 @@ def create_app(
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
     app.openapi = lambda: _document(app, access, settings)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
+
+
+def _possible(connection: HTTPConnection) -> None:
+    connection.app.state.allowed.check(connection.scope)
 
 
 def _routers(
@@ -179,7 +182,7 @@ def _published(name: str, schema: dict[str, Any], longest: float) -> dict[str, A
     if name == "wait":
         return {**found, "minimum": 0, "maximum": longest}
     if found.get("type") == "string" and not found.keys() & _BOUNDS:
-        return {**found, "maxLength": _LENGTHS.get(name, SEGMENT_CHARS_MAX)}
+        return {**found, "maxLength": chars_max(name)}
     return found
 
 

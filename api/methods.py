@@ -1,4 +1,7 @@
-"""Methods that paths have besides their own: HEAD wherever GET is, OPTIONS everywhere; ``Allow`` with all of them."""
+"""Methods that paths have besides their own: HEAD wherever GET is, OPTIONS everywhere; ``Allow`` with all of them.
+
+A path without parameters has its own methods only, as in OpenAPI: ``POST /v1/events/stream`` publishes no event.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterable
 from re import Pattern
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,17 +21,29 @@ class Allowed:
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._known: list[tuple[Pattern[str], frozenset[str]]] = []
+        self._fixed: dict[str, frozenset[str]] = {}
         for route in routes:
             methods: set[str] | None = getattr(route, "methods", None)
-            if methods:
+            path: str = getattr(route, "path", "")
+            if methods and "{" in path:
                 self._known.append((getattr(route, "path_regex"), frozenset(methods)))  # noqa: B009  # of two classes
+            elif methods:
+                self._fixed[path] = self._fixed.get(path, frozenset()) | methods
 
     def at(self, path: str) -> str:
         """``GET, HEAD, OPTIONS`` and the like; empty: there is nothing at this path."""
-        found = {method for shape, methods in self._known if shape.match(path) for method in methods}
+        found = set(self._fixed.get(path, ()))
+        if not found:
+            found = {method for shape, methods in self._known if shape.match(path) for method in methods}
         if found:
             found |= {"OPTIONS"} | ({"HEAD"} if "GET" in found else set())
         return ", ".join(sorted(found))
+
+    def check(self, scope: Scope) -> None:
+        """Raises HTTPException (405): the path of a request has no parameters, and not this method."""
+        fixed = self._fixed.get(scope["path"])
+        if scope["type"] == "http" and fixed is not None and scope["method"] not in fixed:
+            raise HTTPException(405)
 
 
 class Head:

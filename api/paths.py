@@ -12,10 +12,16 @@ from urllib.parse import quote, unquote_to_bytes
 from ..orchestrator.client.checks import split_instance
 from ..orchestrator.errors import InvalidRequest
 
-__all__ = ["INSTANCES", "SEGMENT_CHARS_MAX", "instance_of", "instance_path", "segment_of", "sent_path"]
+__all__ = ["INSTANCES", "chars_max", "check_length", "instance_of", "instance_path", "segment_of", "sent_path"]
 
 INSTANCES = "/v1/instances"
-SEGMENT_CHARS_MAX = 1_000
+_CHARS_MAX = 1_000
+_LENGTHS = {"key": 256, "definition": 64, "cursor": 4_096, "after": 4_096, "last-event-id": 4_096}
+
+
+def chars_max(name: str) -> int:
+    """Characters that the text of a parameter has at most."""
+    return _LENGTHS.get(name, _CHARS_MAX)
 
 
 def instance_path(instance: str) -> str:
@@ -44,15 +50,20 @@ def segment_of(sent: str, field: str) -> str:
     """The decoded text of one path segment.
 
     Raises:
-        InvalidRequest: it is not UTF-8, or longer than ``SEGMENT_CHARS_MAX``.
+        InvalidRequest: it is not UTF-8, or longer than ``chars_max``.
     """
     try:
         text = unquote_to_bytes(sent).decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest("the path is not percent-encoded UTF-8; encode it as one segment", field=field) from error
-    if len(text) > SEGMENT_CHARS_MAX:
-        raise InvalidRequest(f"{field} has {len(text):,} characters; give at most {SEGMENT_CHARS_MAX:,}", field=field)
+    check_length(field, text)
     return text
+
+
+def check_length(name: str, text: str) -> None:
+    """Raises InvalidRequest: the parameter is longer than ``chars_max``."""
+    if len(text) > (most := chars_max(name)):
+        raise InvalidRequest(f"{name} has {len(text):,} characters; give at most {most:,}", field=name)
 
 
 def sent_path(raw_path: bytes | None, path: str) -> str:

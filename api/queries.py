@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Query, Request
 
 from ..orchestrator.errors import InvalidRequest
+from .paths import check_length
 
 __all__ = ["CURSOR", "LIMIT_MAX", "Cursor", "Limit", "instant", "only"]
 
@@ -38,15 +39,17 @@ def instant(text: str | None, field: str) -> int | None:
 
 
 def only(request: Request, *known: str, repeated: tuple[str, ...] = ()) -> None:
-    """Raises InvalidRequest for an unknown parameter, or one that is given twice; ``field`` is its name.
+    """Raises InvalidRequest for a parameter that is unknown, given twice or longer than any; ``field`` is its name.
 
     ``repeated``: these may be given several times.
     """
     seen: set[str] = set()
-    for name, _ in request.query_params.multi_items():
+    for name, text in request.query_params.multi_items():
         if name not in known:
             possible = f"possible are: {', '.join(known)}" if known else "none is possible here"
             raise InvalidRequest(f"there is no query parameter {name[:64]!r}; {possible}", field=name[:64])
         if name in seen and name not in repeated:
             raise InvalidRequest(f"the query parameter {name!r} appears twice; remove one", field=name)
+        if name not in repeated:
+            check_length(name, text)
         seen.add(name)

@@ -27,6 +27,7 @@ __all__ = [
     "KEY_CHARS_MAX",
     "check_act",
     "check_body",
+    "check_edit",
     "check_id",
     "check_input",
     "check_json",
@@ -77,6 +78,12 @@ def check_time(at: datetime, field: str) -> int:
     if at.tzinfo is None:
         raise InvalidRequest(f"the time {at.isoformat()} has no time zone; add one, such as Z", field=field)
     return min(DUE_MS_MAX, max(0, round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)))
+
+
+def check_edit(value: object, headers: object) -> None:
+    """Raises InvalidRequest: the edit of a message gives neither of them. Field ``value``."""
+    if value is None and headers is None:
+        raise InvalidRequest("this edit changes nothing; give a value, headers or both", field="value")
 
 
 def check_id(value: str) -> str:

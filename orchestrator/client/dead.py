@@ -19,7 +19,7 @@ from ..messages.reasons import Reason, invalid
 from ..ports.read_model import HistoryRow, LetterFilter, LetterGroups, LetterPage, LetterRow
 from ..ports.topics import Topics
 from .asking import Asking, EntityChanged
-from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
+from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_edit, check_text
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
 from .personal import check_letter
@@ -117,6 +117,7 @@ class DeadLetters:
 
     async def edit(self, name: str, edits: Edits, options: RequestOptions = PLAIN) -> EntityChanged:
         """Sets what is redriven instead of the original; the history keeps both."""
+        check_edit(edits.value, edits.headers)
         return await self.act(await self._row(name), DeadAct.EDIT, options, edits)
 
     def why_not(self, row: LetterRow, act: DeadAct) -> Reason | None:

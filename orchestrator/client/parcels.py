@@ -23,7 +23,7 @@ from ..messages.parcels import (
 )
 from ..ports.read_model import EntityFilter
 from .asking import Asking, EntityChanged
-from .checks import check_time
+from .checks import check_edit, check_time
 from .entities import EntitiesPage
 from .options import PLAIN, RequestOptions, told
 from .parts import ClientParts
@@ -126,6 +126,7 @@ class Parcels:
             headers: None: unchanged.
             options: see ``RequestOptions``.
         """
+        check_edit(value, headers)
         if value is not None:
             found = await self._parts.read_model.entity(_checked(id))
             for each in found.letters if isinstance(found, Parcel) else ():

@@ -257,6 +257,8 @@ async def test_wrong_requests_say_what_to_give(up: Stack, api: httpx.AsyncClient
     assert (await api.get("/v1/dead/0-99")).json()["type"] == "urn:sagaline:problem:unknown-dead-letter"
     for path in ("/v1/dead/x", "/v1/dead?since=2027-01-01", "/v1/dead?state=gone", "/v1/dead?cursor=x", "/v1/dead?x=1"):
         assert (await api.get(path)).status_code == 422, path
+    answer = await api.post("/v1/dead/0-0/edit", params={"wait": 0})
+    assert (answer.status_code, "changes nothing" in answer.json()["detail"]) == (422, True)
     wrong = {"act": "edit"}, {"act": "redrive", "id": ""}, {"act": "redrive", "where": {"until": "x"}}
     for body in wrong:
         assert (await api.post("/v1/dead/bulk", json=body)).status_code == 422, body

@@ -38,6 +38,17 @@ async def test_options_says_what_is_possible(api: httpx.AsyncClient) -> None:
     told(await api.options("/v1/nothing"), 404, "unknown-path")
 
 
+async def test_a_path_without_parameters_has_its_own_methods_only(api: httpx.AsyncClient) -> None:
+    for method, path, methods in (
+        ("POST", "/v1/events/stream", "GET, HEAD, OPTIONS"),
+        ("GET", "/v1/dead/bulk", "OPTIONS, POST"),
+    ):
+        assert (await api.options(path)).headers["allow"] == methods
+        answer = await api.request(method, path)
+        told(answer, 405, "method-not-allowed")
+        assert answer.headers["allow"] == methods
+
+
 @pytest.mark.parametrize("path", ["/livez", "/v1/instances", "/v1/definitions", "/openapi.json", "/v1/events", ITEM])
 async def test_head_is_get_without_its_body(api: httpx.AsyncClient, path: str) -> None:
     shown, headed = await api.get(path), await api.head(path)

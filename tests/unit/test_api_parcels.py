@@ -168,6 +168,7 @@ async def test_a_delayed_message_is_listed_shown_rescheduled_and_cancelled(up: S
         ("delayed/m-1/edit", {"letter": "other", "value": {"text": "a"}}, 409, "there is no letter 'other' in it"),
         ("delayed/m-1/cancel", {"by": "x" * 257}, 422, "by has 257 characters"),
         ("delayed/none/cancel", {}, 404, "nothing waits in '@parcel/none'"),
+        (f"parked/billing/{'x' * 257}/redrive", {}, 422, "key has 257 characters; give at most 256"),
         ("parked/billing/none/redrive", {}, 404, "nothing waits in '@parcel/billing/none'"),
         ("parked/billing/A-1/edit", {"letter": "a", "value": {"text": "x" * 200_000}}, 409, "there is no letter 'a'"),
     ],

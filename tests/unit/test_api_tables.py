@@ -269,7 +269,15 @@ async def test_mailboxes_are_shown_with_who_waits_and_what_is_kept(up: Stack, ap
 
 @refused
 @pytest.mark.parametrize(
-    "path", ["/v1/locks?limit=0", "/v1/locks?cursor=x", "/v1/locks?waits=1", "/v1/mailboxes?cursor=x", "/v1/locks/%FF"]
+    "path",
+    [
+        "/v1/locks?limit=0",
+        "/v1/locks?cursor=x",
+        "/v1/locks?waits=1",
+        "/v1/mailboxes?cursor=x",
+        "/v1/locks/%FF",
+        f"/v1/tables?cursor={'x' * 4_097}",
+    ],
 )
 async def test_a_malformed_look_is_422(one_api: httpx.AsyncClient, path: str) -> None:
     assert (await one_api.get(path)).status_code == 422

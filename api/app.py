@@ -50,6 +50,7 @@ from .pushes import SubscriptionBody, pushes_router
 from .questions import questions_router
 from .queues import queues_router
 from .quotas import Quotas
+from .rates import rates_router
 from .records import records_router
 from .reference import reference_router
 from .registered import NewSecretBody
@@ -152,6 +153,7 @@ def _routers(
         graphs_router(client),
         revisions_router(client),
         timelines_router(client),
+        rates_router(client),
         overdue_router(client),
         operations_router(client),
         records_router(client),

@@ -27,6 +27,7 @@ from .feed_views import FeedView, InstanceEventView
 from .inspections import InspectionView
 from .instances import ActBody, StartBody
 from .paths import instance_path
+from .rates import RatesView
 from .rest_calls import RestCalls
 from .searching import InstanceWhere
 from .timelines import TimelineView
@@ -203,6 +204,10 @@ class RestClient:
         """How many instances match, exactly up to 10,000."""
         return await self._calls.read(CountView, "/v1/instances/count", **_conditions(where))
 
+    async def rates(self, *, hours: int = 24, definition: str | None = None) -> RatesView:
+        """How many instances started in each of the last hours, 1 to 48, by the status that they have now."""
+        return await self._calls.read(RatesView, "/v1/instances/rates", hours=hours, definition=definition)
+
     async def history(self, instance: str) -> AsyncIterator[DecisionView]:
         """The decisions about an instance, oldest first."""
         after: int | None = None
@@ -299,6 +304,7 @@ class SyncRestClient(Blocking):
     list = waiting(RestClient.list)
     each = _drawn(RestClient.each)
     count = waiting(RestClient.count)
+    rates = waiting(RestClient.rates)
     history = _drawn(RestClient.history)
     timeline = waiting(RestClient.timeline)
     definitions = waiting(RestClient.definitions)

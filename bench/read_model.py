@@ -233,6 +233,7 @@ def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
         n = random.randrange(count)
         return f"order-{n % DEFINITIONS}/A-{n}"
 
+    hours = [Span(T0 + n * count // 24, T0 + (n + 1) * count // 24) for n in range(24)]
     return {
         "one instance": lambda random: model.get(of(random)),
         "history of one": lambda random: model.history(of(random), limit=100),
@@ -245,6 +246,8 @@ def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
         "instances by status and key": instances(status=status, key=key),
         "instances by all three": instances(definition=a, status=status, key=key),
         "two pages by definition and status": second_page,
+        "starts of 24 hours": lambda _: model.started(hours),
+        "starts of 24 hours by definition": lambda random: model.started(hours, a(random)),
         "overdue": waits(WaitKind.OVERDUE),
         "overdue by definition": waits(WaitKind.OVERDUE, definition=True),
         "questions": waits(WaitKind.QUESTION),

@@ -4,7 +4,7 @@ A start or an act carries a request id and is appended to ``inputs``; the histor
 Queries are answered from the read model; it is waited for, so that a client can always read its own writes. ``tables``,
 ``locks``, ``mailboxes``, ``parcels`` and ``schedules`` are the other entities; ``dead`` are the dead letters, and
 ``keys`` the keys of the API; ``personal`` seals, opens and erases data of persons.
-``changes`` is the feed of what happens to instances.
+``changes`` is the feed of what happens to instances; ``rates`` are numbers of starts by the hour.
 """
 
 from __future__ import annotations
@@ -19,14 +19,7 @@ from pydantic import BaseModel, JsonValue
 
 from ...sagas import Event
 from ...sagas.definition import AnyDefinition
-from ..errors import (
-    EventDenied,
-    InvalidRequest,
-    TransientError,
-    UnknownDefinition,
-    UnknownEvent,
-    UnknownInstance,
-)
+from ..errors import EventDenied, InvalidRequest, TransientError, UnknownDefinition, UnknownEvent, UnknownInstance
 from ..kernel import Registry
 from ..kernel.inspection import awaited_queues
 from ..messages.document import Document
@@ -63,6 +56,7 @@ from .personal import PersonalData, sealed
 from .pushes import Pushes
 from .questions import overdue_of, questions_of
 from .queues import Queues
+from .rates import Rates
 from .records import Records
 from .results import Acted, Caller, OnStep, OverduePage, QuestionsPage, Started
 from .schedules import Schedules
@@ -97,6 +91,7 @@ class Client:
         self.schedules = Schedules(parts, self._asking)
         self.locks = Locks(parts.read_model, self._asking)
         self.queues = Queues(parts)
+        self.rates = Rates(parts, self._asking)
         self.records = Records(parts)
         self.mailboxes = Mailboxes(parts.read_model, self._asking)
 

@@ -52,6 +52,7 @@ __all__ = [
     "OperationPage",
     "Page",
     "ReadModel",
+    "SPANS_MAX",
     "Sort",
     "SortBy",
     "Span",
@@ -190,6 +191,7 @@ class Span(NamedTuple):
 
 
 _ALWAYS = Span()
+SPANS_MAX = 48
 
 
 class InstanceFilter(NamedTuple):
@@ -408,6 +410,10 @@ class ReadModel(Protocol):
 
     async def count(self, where: InstanceFilter) -> Count:
         """How many instances match, up to ``COUNT_MAX``."""
+        ...
+
+    async def started(self, spans: Sequence[Span], definition: str | None = None) -> Sequence[Mapping[Status, int]]:
+        """How many instances started in each of up to ``SPANS_MAX`` spans, with two ends, by their status now."""
         ...
 
     async def waits(self, where: WaitFilter, *, limit: int, cursor: str | None = None) -> WaitPage:

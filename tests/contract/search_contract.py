@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.orchestrator.messages.inputs import Act, ActName
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.ports.read_model import (
+    SPANS_MAX,
     Comparison,
     Condition,
     Count,
@@ -68,6 +72,45 @@ class SearchContract:
         assert await keys(is_paused=True, is_overdue=True, key_prefix="B", started=late) == "B-1"
         assert await keys(key="A-1", version=1, is_paused=False) == "refund/A-1"
         assert await keys(is_paused=True, code="undo") == ""
+
+    async def test_starts_are_counted_by_span_and_by_the_status_of_now(self, read_model: ReadModel) -> None:
+        """As a plain count says of random ones: on a boundary, before all spans and behind them, of two definitions."""
+        drawn = random.Random(7)
+        edges = [0, 99, 100, 199, 200, 300, 301, 399, 400, 10_000, 2**53]
+        many = [
+            document(
+                f"A-{n}",
+                id=f"{name}/A-{n}",
+                definition=name,
+                created_ms=drawn.choice([*edges, drawn.randrange(500)]),
+                status=drawn.choice([*Status]),
+            )
+            for name, n in product(("order-checkout", "refund"), range(60))
+        ]
+        spans = [Span(100, 200), Span(200, 300), Span(300, 400), Span(500_000, 500_001), Span(100, 400)]
+        assert await read_model.started(spans) == [dict.fromkeys(Status, 0)] * len(spans)
+        await read_model.apply(update(*many))
+        for definition in (None, "order-checkout", "refund", "unknown'"):
+            expected = [
+                {
+                    status: sum(
+                        each.status is status
+                        and each.definition == (definition or each.definition)
+                        and since <= each.created_ms < until
+                        for each in many
+                    )
+                    for status in Status
+                }
+                for since, until in ((100, 200), (200, 300), (300, 400), (500_000, 500_001), (100, 400))
+            ]
+            assert await read_model.started(spans, definition) == expected
+        assert len(await read_model.started([Span(n, n + 1) for n in range(SPANS_MAX)])) == SPANS_MAX
+        ended = next(each for each in many if each.status is Status.RUNNING and 100 <= each.created_ms < 200)
+        before = (await read_model.started(spans[:1]))[0]
+        await read_model.apply(update(replace(ended, status=Status.COMPLETED, revision=2), position=2))
+        after = (await read_model.started(spans[:1]))[0]
+        assert after[Status.RUNNING] == before[Status.RUNNING] - 1
+        assert after[Status.COMPLETED] == before[Status.COMPLETED] + 1
 
     async def test_instances_are_found_by_their_searchable_fields(self, read_model: ReadModel) -> None:
         def sold(key: str, *attributes: tuple[str, Any]) -> DocumentRow:

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Select, text
 
+from sagaline.orchestrator.adapters.read_model import statements
 from sagaline.orchestrator.adapters.read_model.addresses import dialect_of
 from sagaline.orchestrator.adapters.read_model.schema import INSTANCES, prepare
+from sagaline.orchestrator.messages.document import Status
+from sagaline.orchestrator.ports.read_model import Span
 from tests.postgres import Postgres
 
-from .read_model_queries import QUERIES
+from .read_model_queries import LOG, QUERIES
+
+SPANS = [Span(4_000, 5_000), Span(5_000, 6_000)]
 
 
 def with_tables(url: str) -> Engine:
@@ -70,6 +75,14 @@ def test_each_documented_filter_is_one_range_on_sqlite(sqlite: Engine, name: str
     assert columns[: len(served)] == list(served)
 
 
+@pytest.mark.parametrize("definition", [None, "order-3"])
+def test_each_number_of_starts_is_one_range_on_sqlite(sqlite: Engine, definition: str | None) -> None:
+    plan = sqlite_plan(sqlite, statements.started(LOG, SPANS, definition))
+    served = r"log=\? AND definition=\? AND status=\?" if definition else r"log=\? AND status=\?"
+    searched = rf"SEARCH read_instances USING COVERING INDEX \w+ \({served} AND created_ms>\? AND created_ms<\?\)"
+    assert [bool(re.fullmatch(searched, line)) for line in plan if "read_" in line] == [True] * len(Status), plan
+
+
 def test_a_query_that_walks_is_found(sqlite: Engine) -> None:
     """What the test above would say of one."""
     walked = INSTANCES.select().where(INSTANCES.c.version == 1)
@@ -116,14 +129,20 @@ def postgres_nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from postgres_nodes(below)
 
 
+def postgres_plan(engine: Engine, query: Select[Any]) -> dict[str, Any]:
+    compiled = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
+    with engine.connect() as connection:
+        (found,) = connection.execute(text(f"EXPLAIN (FORMAT JSON) {compiled}")).scalar_one()
+    plan: dict[str, Any] = found["Plan"]
+    return plan
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUERIES)
 def test_each_documented_filter_is_one_range_on_postgresql(filled: Engine, name: str) -> None:
     query, served = QUERIES[name]
-    compiled = str(query.compile(filled, compile_kwargs={"literal_binds": True}))
-    with filled.connect() as connection:
-        (found,) = connection.execute(text(f"EXPLAIN (FORMAT JSON) {compiled}")).scalar_one()
-    nodes = list(postgres_nodes(found["Plan"]))
+    found = postgres_plan(filled, query)
+    nodes = list(postgres_nodes(found))
     kinds = {node["Node Type"] for node in nodes}
     if "several" in name:  # the server chooses by its statistics which condition comes first, and may sort
         assert not any("Scan" in kind and "Index" not in kind and "Bitmap Heap" not in kind for kind in kinds), found
@@ -134,3 +153,18 @@ def test_each_documented_filter_is_one_range_on_postgresql(filled: Engine, name:
         assert re.search(rf"\b{column}\b", outer["Index Cond"]), (column, outer)
     if "key" not in served:
         assert "Filter" not in outer, outer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("definition", [None, "order-3"])
+def test_each_number_of_starts_is_one_range_on_postgresql(filled: Engine, definition: str | None) -> None:
+    """Of a status that its statistics do not have, the server may take the index without the definition."""
+    nodes = list(postgres_nodes(postgres_plan(filled, statements.started(LOG, SPANS, definition))))
+    searched = [each for each in nodes if each.get("Relation Name") == "read_instances"]
+    assert len(searched) == len(Status)
+    for each in searched:
+        for column in ("log", "status", "created_ms"):
+            assert re.search(rf"\b{column}\b", each["Index Cond"]), (column, each)
+        if "'running'" in each["Index Cond"] or "'completed'" in each["Index Cond"]:
+            assert each["Node Type"] == "Index Only Scan", each
+            assert "Filter" not in each, each

@@ -286,6 +286,7 @@ class TestDocument:
             ("post", "/v1/sagas/{definition}"),
             ("get", "/v1/instances"),
             ("get", "/v1/instances/count"),
+            ("get", "/v1/instances/rates"),
             ("get", item),
             *(("post", f"{item}/{act.value}") for act in ActName),
             *(("get", f"{item}/{each}") for each in ("graph", "history", "inspection", "timeline")),

@@ -67,6 +67,8 @@ async def test_an_instance_is_started_found_and_operated(tmp_path: Path) -> None
         assert [each.id async for each in client.each(only)] == [ITEM]
         assert (await client.count(only)).count == 1
         assert (await client.count(InstanceWhere(paused=False))).count == 0
+        rates = await client.rates(hours=2, definition="order-checkout")
+        assert [each.started for each in rates.hours] in ([0, 1], [1, 0])
         assert (await anext(client.history(ITEM))).outcome == "applied"
         assert "order-checkout" in {each.name for each in (await client.definitions()).definitions}
 

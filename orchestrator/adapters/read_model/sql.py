@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Executable, Select, Table, select
 from ...codec.documents import decode_document
 from ...codec.entities import decode_entity
 from ...errors import ConfigurationError, InvalidRequest, ReadModelCleared, TransientError
-from ...messages.document import Document
+from ...messages.document import Document, Status
 from ...messages.entities import DeadMark, Entity
 from ...ports.log import TopicPartition
 from ...ports.read_model import (
@@ -51,6 +51,7 @@ from ...ports.read_model import (
     OperationPage,
     Page,
     Sort,
+    Span,
     Standing,
     Tally,
     Update,
@@ -195,6 +196,11 @@ class SqlReadModel:
         query = statements.count(self._number, where, COUNT_MAX + 1)
         found = await self._read(lambda connection: connection.execute(query).scalar_one())
         return Count(min(found, COUNT_MAX), found <= COUNT_MAX)
+
+    async def started(self, spans: Sequence[Span], definition: str | None = None) -> Sequence[Mapping[Status, int]]:
+        """See the port. Raises: TransientError."""
+        query = statements.started(self._number, spans, definition)
+        return [dict(zip(Status, row, strict=True)) for row, _ in await self._rows(query, lambda _: None)]
 
     async def waits(self, where: WaitFilter, *, limit: int, cursor: str | None = None) -> WaitPage:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""

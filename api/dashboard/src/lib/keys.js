@@ -1,6 +1,5 @@
 /** The keyboard: one place that knows which key does what now; `?` shows it. */
-import { signal } from "./view.js";
-import { useLayoutEffect } from "./view.js";
+import { signal, useLayoutEffect } from "./view.js";
 
 /** @typedef {{keys: string, does: string, run: (event: KeyboardEvent) => void}} Binding */
 

@@ -1,4 +1,7 @@
-/** Who looks, and what that person may do. Without authentication everything is allowed, and acts ask for a name. */
+/**
+ * The reader: who looks, what that person may do, and what this browser remembers. Without authentication everything is
+ * allowed, and acts ask for a name. A browser that forbids to remember remembers nothing, and all else works.
+ */
 import { get, Problem, session, write } from "./api.js";
 import { follow } from "./feed.js";
 import { signal } from "./view.js";
@@ -43,4 +46,22 @@ session.again = learn;
 export function forbidden(wanted) {
   const held = me.value.permissions;
   return held === null || held.includes(wanted) ? "" : `Needs the role ${ROLES[wanted]}.`;
+}
+
+/** @param {string} name @returns {string} "" where there is nothing */
+export function recall(name) {
+  try {
+    return localStorage.getItem(name) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/** @param {string} name @param {string} text */
+export function remember(name, text) {
+  try {
+    localStorage.setItem(name, text);
+  } catch {
+    // It is full, or forbidden.
+  }
 }

@@ -8,8 +8,8 @@ import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Id, Panel, Reading } from "../parts/basics.js";
 import { Bulk } from "../parts/bulk.js";
-import { Bytes, Edit } from "../parts/bytes.js";
 import { Table } from "../parts/table.js";
+import { Bytes, Edit } from "../parts/values.js";
 
 export const GROUPS = "/v1/dead/groups?state=open";
 const PAGE = 50;

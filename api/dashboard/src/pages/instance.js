@@ -7,13 +7,11 @@ import { href, instanceHref, route, setQuery } from "../lib/router.js";
 import { clock, full } from "../lib/text.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { messageText, sentence, shortCommand, statusLook } from "../lib/words.js";
-import { Ago, Empty, Failed, Id, Panel, Reading, Status } from "../parts/basics.js";
-import { Children } from "../parts/children.js";
+import { Ago, Empty, Failed, Id, Menu, Panel, Reading, Status } from "../parts/basics.js";
 import { GraphView, laid } from "../parts/graph.js";
 import { InstanceAct } from "../parts/instance_act.js";
-import { Json } from "../parts/json.js";
-import { Menu } from "../parts/menu.js";
-import { Timeline } from "../parts/timeline.js";
+import { Children, Timeline } from "../parts/timeline.js";
+import { Json } from "../parts/values.js";
 
 /** So many decisions are read at first, and so many more whenever the reader asks for older ones. */
 const PAGE = 500;

@@ -2,18 +2,16 @@
 import { ACTS } from "../lib/acts.js";
 import { query as search } from "../lib/api.js";
 import { asked, wanted } from "../lib/conditions.js";
-import { forbidden, me } from "../lib/me.js";
+import { forbidden, me, recall, remember } from "../lib/me.js";
 import { useResource } from "../lib/resource.js";
 import { go, href, instanceHref, route, setQuery } from "../lib/router.js";
-import { recall, remember } from "../lib/stored.js";
 import { count } from "../lib/text.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { causeText } from "../lib/words.js";
-import { Ago, At, Empty, Id, Reading, Status } from "../parts/basics.js";
+import { Ago, At, Empty, Id, Menu, Reading, Status } from "../parts/basics.js";
 import { Bulk } from "../parts/bulk.js";
 import { Chips } from "../parts/chips.js";
 import { Labelled } from "../parts/form.js";
-import { Menu } from "../parts/menu.js";
 import { Table } from "../parts/table.js";
 import { Instance } from "./instance.js";
 

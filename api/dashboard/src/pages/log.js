@@ -4,7 +4,7 @@ import { useResource } from "../lib/resource.js";
 import { href, instanceHref, route, setQuery } from "../lib/router.js";
 import { html, useState, useTitle } from "../lib/view.js";
 import { At, Empty, Reading } from "../parts/basics.js";
-import { Bytes } from "../parts/bytes.js";
+import { Bytes } from "../parts/values.js";
 import { forbidden } from "../lib/me.js";
 import { Table } from "../parts/table.js";
 

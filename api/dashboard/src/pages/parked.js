@@ -6,9 +6,9 @@ import { count } from "../lib/text.js";
 import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Panel, Reading } from "../parts/basics.js";
-import { Bytes, Edit } from "../parts/bytes.js";
 import { Cases } from "../parts/cases.js";
 import { Labelled } from "../parts/form.js";
+import { Bytes, Edit } from "../parts/values.js";
 
 export const PARKED = "/v1/parked";
 

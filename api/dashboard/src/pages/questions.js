@@ -9,7 +9,7 @@ import { Act } from "../parts/act.js";
 import { Ago, Empty, Panel, Reading } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
 import { blank, Form, Labelled } from "../parts/form.js";
-import { Json } from "../parts/json.js";
+import { Json } from "../parts/values.js";
 import { instancePath } from "../lib/api.js";
 
 export const QUESTIONS = "/v1/questions";

@@ -11,7 +11,7 @@ import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Icon, Panel, Reading } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
 import { Labelled } from "../parts/form.js";
-import { Json } from "../parts/json.js";
+import { Json } from "../parts/values.js";
 
 const SCHEDULES = "/v1/schedules";
 const DOES = {

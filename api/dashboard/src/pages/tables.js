@@ -8,7 +8,7 @@ import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Panel, Reading } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
 import { JsonField } from "../parts/form.js";
-import { Lines } from "../parts/json.js";
+import { Lines } from "../parts/values.js";
 
 const TABLES = "/v1/tables";
 

@@ -1,8 +1,7 @@
 /** An act in a side sheet: what it will do, what it needs, why; then its result in place. */
 import { Problem, write } from "../lib/api.js";
 import { beat } from "../lib/feed.js";
-import { me } from "../lib/me.js";
-import { recall, remember } from "../lib/stored.js";
+import { me, recall, remember } from "../lib/me.js";
 import { html, useLayoutEffect, useRef, useState } from "../lib/view.js";
 import { Failed } from "./basics.js";
 import { Labelled } from "./form.js";

@@ -2,8 +2,8 @@
 import { CONDITIONS, held, told } from "../lib/conditions.js";
 import { route, setQuery } from "../lib/router.js";
 import { html, useState } from "../lib/view.js";
+import { Menu } from "./basics.js";
 import { Labelled } from "./form.js";
-import { Menu } from "./menu.js";
 
 /** @typedef {import("../lib/conditions.js").Condition} Condition */
 

@@ -6,8 +6,8 @@ import { html, useEffect, useState } from "../lib/view.js";
 import { statusLook } from "../lib/words.js";
 import { Act, post } from "./act.js";
 import { Failed, StepStatus } from "./basics.js";
-import { Lines } from "./json.js";
 import { blank, Form, JsonField, Labelled } from "./form.js";
+import { Lines } from "./values.js";
 
 const TYPING_MS = 300;
 

@@ -1,9 +1,8 @@
 /** What stands round every page: sections, jump to an id, theme, help; and the page itself. */
 import { bindings, useKeys } from "../lib/keys.js";
-import { me, signOut } from "../lib/me.js";
+import { me, recall, remember, signOut } from "../lib/me.js";
 import { useResource } from "../lib/resource.js";
 import { go, href, instanceHref, route } from "../lib/router.js";
-import { recall, remember } from "../lib/stored.js";
 import { html, signal, useEffect, useErrorBoundary, useLayoutEffect, useRef, useState } from "../lib/view.js";
 import { Live } from "./basics.js";
 

@@ -1,10 +1,15 @@
-/** The run over time: a lane for each step, its undo in the same lane, idle time folded, a mark for now. */
-import { instancePath } from "../lib/api.js";
+/**
+ * The run over time: a lane for each step, its undo in the same lane, idle time folded, a mark for now. And the runs that
+ * it has started by a `run` or an `each`: their keys begin with its id.
+ */
+import { instancePath, query } from "../lib/api.js";
 import { now } from "../lib/feed.js";
 import { useResource } from "../lib/resource.js";
-import { clock, span } from "../lib/text.js";
-import { html } from "../lib/view.js";
-import { Empty, Reading } from "./basics.js";
+import { instanceHref } from "../lib/router.js";
+import { clock, count, span } from "../lib/text.js";
+import { html, useState } from "../lib/view.js";
+import { causeText } from "../lib/words.js";
+import { Empty, Panel, Reading, Status } from "./basics.js";
 
 /** @typedef {{from: number, to: number, left: number, width: number, folded: boolean}} Stretch */
 
@@ -97,4 +102,26 @@ function Bars({ lanes, begin, end }) {
     </div></div>
     ${stretches.some((each) => each.folded) && html`<p class="soft note">Folded, as nothing happened: ${stretches.filter((each) => each.folded).map((each) => span(each.to - each.from)).join(", ")}.</p>`}
   </div>`;
+}
+
+const SHOWN = 50;
+
+/** Nothing where there are none. @param {{of: string, nested?: boolean}} props */
+export function Children({ of, nested = false }) {
+  const [some, setSome] = useState(false);
+  const found = useResource(`/v1/instances${query({ key_prefix: `${of}/`, sort: "created_at", limit: SHOWN })}`, some ? {} : { of });
+  const children = found.data?.instances ?? [];
+  if (children.length > 0 !== some) setSome(!some);
+  if (!children.length) return null;
+  const rows = html`<ul class="plainlist">${children.map((/** @type {any} */ each) => html`<${Child} key=${each.id} child=${each} of=${of} />`)}</ul>`;
+  return nested ? rows : html`<${Panel} title="Children" note=${`${count(children.length, "instance")}${found.data.cursor ? " or more" : ""}, in the order of their start`}>${rows}<//>`;
+}
+
+/** @param {{child: any, of: string}} props */
+function Child({ child, of }) {
+  const [open, setOpen] = useState(false);
+  const cause = child.attention ?? child.cause;
+  return html`<li><details onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}>
+    <summary><b>${child.key.slice(of.length + 1).replace(/~[a-z0-9]+/, "")}</b> <${Status} status=${child.status} paused=${child.paused} /> <span class="soft">${child.definition}</span></summary>
+    ${open && html`<div class="inside stack"><p><a href=${instanceHref(child.id)}>All of it</a>${cause && `: ${causeText(cause)}`}</p><${Timeline} of=${child.id} limit=${200} /><${Children} of=${child.id} nested /></div>`}</details></li>`;
 }

@@ -89,6 +89,47 @@ def test_what_is_started_meanwhile_announces_itself_and_moves_nothing(opened: Op
     expect(page.locator("tbody tr").first).to_contain_text("L-2")
 
 
+def test_the_hours_of_overview_are_told_in_words_and_lead_to_their_instances(opened: Open) -> None:
+    """One tab stop for all bars; the arrows go from bar to bar; Enter shows the instances of the hour."""
+    page = opened("overview")
+    bars = page.get_by_role("group", name="Hours").get_by_role("link")
+    expect(bars).to_have_count(24)
+    filled = page.locator(".hours a:has(i)").last
+    said = filled.get_attribute("aria-label") or ""
+    found = re.fullmatch(r"\d\d:\d\d to \d\d:\d\d: (\d+) started, (\d+ [a-z ]+(?:, \d+ [a-z ]+)*)", said)
+    assert found, said
+    assert sum(int(each.split()[0]) for each in found[2].split(", ")) == int(found[1])
+    filled.focus()
+    page.keyboard.press("ArrowLeft")
+    here = page.locator(".hours a:focus")
+    expect(page.locator(".hours p")).to_have_text(here.get_attribute("aria-label") or "")
+    expect(here).not_to_have_attribute("aria-label", said)
+    expect(page.locator(".hours a[tabindex='0']")).to_have_count(1)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Started since")).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(int(found[1]))
+
+
+def test_hours_without_a_start_are_said(opened: Open) -> None:
+    """And they are not read with each event, as the other figures are."""
+    page, read = opened("instances"), list[str]()
+
+    def nothing(route: Route) -> None:
+        read.append(route.request.url)
+        answer = route.fetch().json()
+        none = [each | {"started": 0, "statuses": dict.fromkeys(each["statuses"], 0)} for each in answer["hours"]]
+        route.fulfill(json={"hours": none})
+
+    page.route("**/v1/instances/rates*", nothing)
+    page.evaluate("location.hash = '#/overview'")
+    expect(page.get_by_text("No instance has started.")).to_be_visible()
+    for _ in range(2):
+        with page.expect_response("**/v1/instances/count?status=running"):
+            pass
+    assert len(read) == 1
+
+
 def test_an_act_that_is_not_possible_says_why(opened: Open) -> None:
     page = opened("instances/order-checkout/A-1001")
     page.get_by_role("button", name="More acts").click()

@@ -1,10 +1,10 @@
 /** Overview: first whether anything needs a person, then the figures, then where to look. */
 import { get, query as search } from "../lib/api.js";
-import { useReading } from "../lib/resource.js";
+import { useReading, useResource } from "../lib/resource.js";
 import { href, instanceHref } from "../lib/router.js";
-import { count } from "../lib/text.js";
-import { html, useTitle } from "../lib/view.js";
-import { causeText, ICONS, STATUS_NAMES } from "../lib/words.js";
+import { clock, count } from "../lib/text.js";
+import { html, useState, useTitle } from "../lib/view.js";
+import { causeText, ICONS, STATUS_NAMES, statusLook } from "../lib/words.js";
 import { Ago, Icon, Panel, Reading, Status, StepStatus } from "../parts/basics.js";
 import { Notify } from "../parts/notify.js";
 import { ATTENTION } from "./attention.js";
@@ -42,6 +42,7 @@ function Whole({ attention, questions, dead, queues, overdue, counts }) {
     <div class="why ${bad ? "bad" : needs.length ? "undo" : "ok"}"><p>${needs.length ? html`<strong>A person is needed:</strong> ${needs.map((each, index) => html`${index > 0 && (index === needs.length - 1 ? " and " : ", ")}${each}`)}.` : html`<strong>Nothing needs a person now.</strong> What fails is retried or undone by itself.`}</p></div>
     <div class="stack">
       <${Panel} title="Instances" note="by status"><ul class="figures">${counts.map((/** @type {any} */ each) => html`<li><a href=${href("instances", [], { status: each.status })}><b>${each.count.toLocaleString("en")}${each.exact ? "" : "+"}</b><${Status} status=${each.status} /></a></li>`)}</ul><//>
+      <${Started} />
       <div class="halves">
         <${Panel} title="In attention" note=${attention.instances.length > SHOWN && html`<a href=${href("attention")}>all ${attention.instances.length}</a>`}>
           ${attention.instances.length ? html`<ul class="plainlist">${attention.instances.slice(0, SHOWN).map((/** @type {any} */ each) => html`<li><a class="mono" href=${href("attention", [], { case: each.id })}>${each.key}</a> <span class="soft">${each.definition} · <${Ago} at=${each.attention?.at} /></span><span class="block">${each.attention && causeText(each.attention)}</span></li>`)}</ul>` : html`<p class="soft">None.</p>`}<//>
@@ -55,3 +56,31 @@ function Whole({ attention, questions, dead, queues, overdue, counts }) {
       </div>
     </div>`;
 }
+
+/**
+ * Read about once a minute, and when the window is looked at again: the pulse of no instance moves only with that of
+ * everything. So it may be a minute behind the figures by status.
+ */
+function Started() {
+  const found = useResource("/v1/instances/rates", { of: "" });
+  return html`<${Panel} title="Started" note="in each of the last 24 hours, by their status now"><${Reading} of=${found} lines=${4}>${(/** @type {any} */ data) => html`<${Hours} ...${data} />`}<//><//>`;
+}
+
+/** A bar for each hour. One of them is told in words: the last, or the one that was pointed at. @param {{hours: any[]}} props */
+function Hours({ hours }) {
+  const [at, setAt] = useState(hours.length - 1);
+  const most = Math.max(...hours.map((each) => each.started));
+  if (!most) return html`<p class="soft">No instance has started.</p>`;
+  const told = (/** @type {any} */ hour) => `${time(hour.since)} to ${time(hour.until)}: ${[`${hour.started.toLocaleString("en")} started`, ...STATUS_NAMES.filter((each) => hour.statuses[each]).map((each) => `${hour.statuses[each].toLocaleString("en")} ${statusLook(each).word.toLowerCase()}`)].join(", ").replace("attention", "in attention")}`;
+  const move = (/** @type {any} */ { key, currentTarget }) => currentTarget.children[at + Number(key === "ArrowRight") - Number(key === "ArrowLeft")]?.focus();
+  return html`<div class="hours">
+    <span>${most.toLocaleString("en")}</span>
+    <div role="group" aria-label="Hours" onKeyDown=${move}>${hours.map((hour, index) => html`<a href=${href("instances", [], { started_since: hour.since, started_until: hour.until })} tabindex=${index === at ? 0 : -1} aria-label=${told(hour)} onFocus=${() => setAt(index)} onMouseEnter=${() => setAt(index)}>${STATUS_NAMES.map((each) => hour.statuses[each] > 0 && html`<i class=${statusLook(each).tone} style=${{ height: `${(100 * hour.statuses[each]) / most}%` }}></i>`)}</a>`)}</div>
+    <span>${time(hours[0].since)}</span><span>now</span>
+    <p>${told(hours[at])}</p>
+    <ul>${STATUS_NAMES.map((each) => [each, hours.reduce((sum, hour) => sum + hour.statuses[each], 0)]).map(([each, sum]) => sum > 0 && html`<li><${Status} status=${each} /> ${sum.toLocaleString("en")}</li>`)}</ul>
+  </div>`;
+}
+
+/** `14:00`. @param {string} iso */
+const time = (iso) => clock(iso, { ms: false }).slice(-8, -3);

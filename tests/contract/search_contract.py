@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sagaline.orchestrator.adapters.read_model import sql
 from sagaline.orchestrator.errors import InvalidRequest
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status
 from sagaline.orchestrator.messages.entity_messages import SetRules
@@ -112,7 +113,9 @@ class SearchContract:
         assert after[Status.RUNNING] == before[Status.RUNNING] - 1
         assert after[Status.COMPLETED] == before[Status.COMPLETED] + 1
 
-    async def test_instances_are_found_by_their_searchable_fields(self, read_model: ReadModel) -> None:
+    async def test_instances_are_found_by_their_searchable_fields(
+        self, read_model: ReadModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def sold(key: str, *attributes: tuple[str, Any]) -> DocumentRow:
             fields = tuple((name, Decimal(v) if type(v) is int else v) for name, v in attributes)
             return DocumentRow(0, document(key), fields)
@@ -144,6 +147,11 @@ class SearchContract:
         assert (await keys(("at", "<=", at)), await keys(("at", ">", at))) == ("A-2", "")
         assert await keys(("note", "=", long)) == "A-1"
         assert await keys(("customer", "=", "ann"), key="A-1", is_overdue=False) == "A-1"
+        assert await keys(("sku", "^=", "")) == "A-1 A-3"
+        for most, expected in ((1, Count(1, False)), (2, Count(2, True)), (3, Count(2, True))):
+            monkeypatch.setattr(sql, "COUNT_MAX", most)  # three values of two instances
+            several = InstanceFilter(attributes=(Condition("sku", Comparison.PREFIX, ""),))
+            assert await read_model.count(several) == expected
         assert (await keys(("customer", "=", "a%")), await keys(("custom", "=", "ann"))) == ("", "")
 
     async def test_what_an_instance_is_found_by_follows_its_newest_document(self, read_model: ReadModel) -> None:
@@ -158,7 +166,9 @@ class SearchContract:
 
     @pytest.mark.parametrize("by", SortBy)
     @pytest.mark.parametrize("ascending", [False, True])
-    @pytest.mark.parametrize("where", [InstanceFilter(), InstanceFilter(is_paused=True)])
+    @pytest.mark.parametrize(
+        "where", [InstanceFilter(), InstanceFilter(is_paused=True), InstanceFilter(key_prefix="A-")]
+    )
     async def test_every_order_is_paged_without_gaps(
         self, read_model: ReadModel, by: SortBy, ascending: bool, where: InstanceFilter
     ) -> None:

@@ -22,6 +22,7 @@ from sagaline.orchestrator.cli.verify import verification
 from sagaline.orchestrator.client import Client, RequestOptions
 from sagaline.orchestrator.codec.dead_letters import Why, dead_letter
 from sagaline.orchestrator.codec.entities import encode_entity_message
+from sagaline.orchestrator.errors import UnknownParcel
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.parcels import (
@@ -235,7 +236,11 @@ async def filled_shop(folder: Path, *more: AnyDefinition) -> AsyncIterator[tuple
         await _fill(client)
         await base.log.append([letter(base.topics.dead, number) for number in range(3)])
         await base.log.create_topics([TopicSpec(AGAIN, 1, "delete"), TopicSpec("mail", 1, "delete")])
-        await post(base, parked(17), parked(18), later("reminder-1"))
+        waiting = parked(17), parked(18), later("reminder-1")
+        await post(base, *waiting)
+        async with asyncio.timeout(40):
+            for each in waiting:
+                await _shown(client, each.instance)
         yield client, base
 
 
@@ -316,6 +321,16 @@ async def post(base: Base, *messages: Posted) -> None:
     for message in messages:
         record = encode_entity_message(base.topics.inputs, message, source="/shop", now_ms=1, traceparent=None)
         await base.log.append([record])
+
+
+async def _shown(client: Client, parcel: str) -> None:
+    while True:
+        try:
+            await client.parcels.get(parcel)
+        except UnknownParcel:
+            await asyncio.sleep(0.02)
+        else:
+            return
 
 
 async def _serve(port: int) -> None:

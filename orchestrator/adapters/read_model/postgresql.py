@@ -75,7 +75,7 @@ class Postgresql(Dialect):
             connection.autocommit = True
             settings = (
                 f"SET {_timeout(seconds)}; SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'; "
-                f"SET random_page_cost = {_RANDOM_PAGE_COST}"
+                f"SET random_page_cost = {_RANDOM_PAGE_COST}; SET plan_cache_mode = force_custom_plan"
             )
             connection.execute(settings.encode())
 

@@ -193,6 +193,11 @@ class SqlReadModel:
 
     async def count(self, where: InstanceFilter) -> Count:
         """See the port. Raises: TransientError."""
+        by_value = statements.count_values(self._number, where, COUNT_MAX + 1)
+        if by_value is not None:
+            values, found = await self._read(lambda connection: tuple(connection.execute(by_value).one()))
+            if values <= COUNT_MAX or found > COUNT_MAX:
+                return Count(min(found, COUNT_MAX), found <= COUNT_MAX)
         query = statements.count(self._number, where, COUNT_MAX + 1)
         found = await self._read(lambda connection: connection.execute(query).scalar_one())
         return Count(min(found, COUNT_MAX), found <= COUNT_MAX)

@@ -59,6 +59,7 @@ __all__ = [
     "Writes",
     "clearing",
     "count",
+    "count_values",
     "decisions",
     "delete_some",
     "fed",
@@ -227,10 +228,20 @@ def instances(log: int, where: InstanceFilter, after: Place | None, limit: int, 
     columns = sorted_by(sort)
     # A term's index is in the order of the start too.
     order = (driver.created_ms, driver.instance) if driver is not None and sort.by is SortBy.CREATED else columns
-    query = query.with_only_columns(INSTANCES.c.document, *columns)
     if after is not None:
         query = query.where(tuple_(*order) > after if sort.ascending else tuple_(*order) < after)
-    return query.order_by(*(each if sort.ascending else each.desc() for each in order)).limit(limit)
+    query = query.order_by(*(each if sort.ascending else each.desc() for each in order)).limit(limit)
+    if driver is None and where.key_prefix is not None:
+        return _documents_of(log, query.with_only_columns(*columns), sort)
+    return query.with_only_columns(INSTANCES.c.document, *columns)
+
+
+def _documents_of(log: int, found: Rows, sort: Sort) -> Rows:
+    """Of a query whose rows are sorted after they are found: the index has all of it but the documents."""
+    page = found.subquery("page")
+    columns = [page.c[each.name] for each in sorted_by(sort)]
+    query = select(INSTANCES.c.document, *columns).where(INSTANCES.c.log == log, INSTANCES.c.id == page.c.id)
+    return query.order_by(*(each if sort.ascending else each.desc() for each in columns))
 
 
 _NO_COLUMNS = InstanceFilter()
@@ -263,6 +274,19 @@ def started(log: int, spans: Sequence[Span], definition: str | None) -> Rows:
 def _numbered(number: int, span: Span) -> Rows:
     since, until = literal(span.since_ms, Whole), literal(span.until_ms, Whole)
     return select(literal(number).label("number"), since.label("since_ms"), until.label("until_ms"))
+
+
+def count_values(log: int, where: InstanceFilter, limit: int) -> Rows | None:
+    """Of a filter that is one range of values: how many are in it, at most ``limit``, and how many instances have them.
+    None: it is another filter.
+    """
+    bounds = ranges(where)
+    if len(bounds) != 1 or bounds[0].end is None or where != InstanceFilter(attributes=where.attributes):
+        return None
+    terms = TERMS.c
+    query = select(terms.instance).where(terms.log == log, terms.term >= bounds[0].first, terms.term < bounds[0].end)
+    values = query.limit(limit).subquery()
+    return select(func.count(), func.count(values.c.instance.distinct())).select_from(values)
 
 
 def _by_terms(log: int, where: InstanceFilter) -> Rows | None:

@@ -114,7 +114,9 @@ TERMS = Table(
 )
 _T = TERMS.c
 Index("read_terms_by_term", _T.log, _T.term, _T.created_ms, _T.instance)
-_PRECISE = DDL("ALTER TABLE read_terms ALTER COLUMN term SET STATISTICS 1000").execute_if(dialect="postgresql")
+_PRECISE = DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy does not type it
+    "ALTER TABLE read_terms ALTER COLUMN term SET STATISTICS 1000"
+).execute_if(dialect="postgresql")
 """The terms of all fields share a histogram: its usual 100 parts do not tell how many instances a range has."""
 event.listen(TERMS, "after_create", _PRECISE)
 

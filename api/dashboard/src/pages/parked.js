@@ -26,9 +26,10 @@ export function Parked() {
   const parked = useResource(PARKED);
   const retrying = useResource(`${PARKED}?status=retrying`);
   const delayed = useResource("/v1/delayed");
-  return html`<div class="head"><h1>Parked</h1>${parked.data && html`<span class="meta">${count(parked.data.parked.length, "key")} parked, ${count(retrying.data?.parked.length ?? 0, "key")} retried, ${count(delayed.data?.delayed.length ?? 0, "message")} sent later${[parked, retrying, delayed].some((each) => /** @type {any} */ (each.data)?.cursor) ? ", or more" : ""}</span>`}</div>
-    <${Reading} of=${parked}>${(/** @type {any} */ data) => {
-      const cases = [...data.parked, ...(retrying.data?.parked ?? []), ...(delayed.data?.delayed ?? [])];
+  const all = [parked, retrying, delayed];
+  return html`<div class="head"><h1>Parked</h1>${parked.data && html`<span class="meta">${count(parked.data.parked.length, "key")} parked, ${count(retrying.data?.parked.length ?? 0, "key")} retried, ${count(delayed.data?.delayed.length ?? 0, "message")} sent later${all.some((each) => /** @type {any} */ (each.data)?.cursor) ? ", or more" : ""}</span>`}</div>
+    <${Reading} of=${all.find((each) => !each.data) ?? parked}>${(/** @type {any} */ data) => {
+      const cases = [...data.parked, .../** @type {any} */ (retrying.data).parked, .../** @type {any} */ (delayed.data).delayed];
       return html`<${Cases} label="Parked keys and delayed messages" cases=${cases} id=${path}
         empty=${html`<${Empty} title="Nothing is parked, and nothing is sent later">A key comes here when a message of it has failed in all its attempts: the messages after it wait, so that their order stays.<//>`}
         line=${(/** @type {any} */ each) => (each.group ? html`<b class="mono">${each.key}</b><span class="soft">${each.group} · ${each.status} · ${count(each.letters, "message")}</span><span>${each.error}</span>` : html`<b class="mono">${each.message}</b><span class="soft">to ${each.topic}</span><span>sent <${Ago} at=${each.due_at} /></span>`)}>

@@ -222,22 +222,29 @@ def sorted_by(sort: Sort) -> tuple[ColumnElement[Any], ...]:
     return (*_SORTED[sort.by], INSTANCES.c.created_ms, INSTANCES.c.id)
 
 
-def instances(log: int, where: InstanceFilter, after: Place | None, limit: int, sort: Sort = NEWEST_FIRST) -> Rows:
-    """In this order: (document, and the columns of the order)."""
+def instances(
+    log: int, where: InstanceFilter, after: Place | None, limit: int, sort: Sort = NEWEST_FIRST, *, few: bool = False
+) -> Rows:
+    """In this order: (document, and the columns of the order). ``few``: so few keys have the prefix that they are
+    sorted, and then their documents are read; the planner would rather walk all instances in the order.
+    """
     query, driver = _matching(log, where)
     columns = sorted_by(sort)
     # A term's index is in the order of the start too.
     order = (driver.created_ms, driver.instance) if driver is not None and sort.by is SortBy.CREATED else columns
+    few = few and driver is None
+    if few:
+        order = (_unindexed(order[0]), *order[1:])
     if after is not None:
         query = query.where(tuple_(*order) > after if sort.ascending else tuple_(*order) < after)
     query = query.order_by(*(each if sort.ascending else each.desc() for each in order)).limit(limit)
-    if driver is None and where.key_prefix is not None:
+    if few:
         return _documents_of(log, query.with_only_columns(*columns), sort)
     return query.with_only_columns(INSTANCES.c.document, *columns)
 
 
 def _documents_of(log: int, found: Rows, sort: Sort) -> Rows:
-    """Of a query whose rows are sorted after they are found: the index has all of it but the documents."""
+    """The documents of a page, whose other columns are found in an index."""
     page = found.subquery("page")
     columns = [page.c[each.name] for each in sorted_by(sort)]
     query = select(INSTANCES.c.document, *columns).where(INSTANCES.c.log == log, INSTANCES.c.id == page.c.id)
@@ -437,5 +444,6 @@ def _plain(column: ColumnElement[str]) -> ColumnElement[str]:
     return column
 
 
-def _unindexed(column: ColumnElement[str]) -> ColumnElement[str]:
-    return type_coerce(column.concat(literal("")), column.type)
+def _unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    same = column + 0 if isinstance(column.type, Whole) else column.concat(literal(""))
+    return type_coerce(same, column.type)

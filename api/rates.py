@@ -62,7 +62,7 @@ def rates_router(client: Client) -> APIRouter:
         request: Request,
         *,
         hours: Annotated[int, Query(ge=1, le=HOURS_MAX, description="how many hours")] = 24,
-        definition: Annotated[str | None, Query(max_length=64, description="only of this definition")] = None,
+        definition: Annotated[str | None, Query(description="only of this definition")] = None,
     ) -> Response:
         only(request, "hours", "definition")
         return Json(RatesView(hours=[_hour(each) for each in await client.rates.hours(hours, definition)]))

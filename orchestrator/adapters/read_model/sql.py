@@ -187,14 +187,14 @@ class SqlReadModel:
         order = f"{'+' if sort.ascending else '-'}{sort.by}"
         types = [int if isinstance(column.type, Whole) else str for column in statements.sorted_by(sort)]
         after = decode_cursor(cursor, order, *types) if cursor is not None else None
-        few = where.key_prefix is not None and await self._has_few(where.key_prefix)
+        few = statements.may_walk(where, sort) and await self._has_few(where.key_prefix)
         query = statements.instances(self._number, where, after, _one_more(limit), sort, few=few)
         found = await self._rows(query, lambda row: decode_document(row.document.encode()))
         last = found[limit - 1][0] if len(found) > limit else None
         cursor = encode_cursor(order, tuple(last)[1:]) if last is not None else None
         return Page([document for _, document in found[:limit]], cursor)
 
-    async def _has_few(self, prefix: str) -> bool:
+    async def _has_few(self, prefix: str | None) -> bool:
         query = statements.count(self._number, InstanceFilter(key_prefix=prefix), _SORTED_MAX + 1)
         found: int = await self._read(lambda connection: connection.execute(query).scalar_one())
         return found <= _SORTED_MAX

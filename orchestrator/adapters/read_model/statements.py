@@ -67,6 +67,7 @@ __all__ = [
     "entities",
     "history",
     "instances",
+    "may_walk",
     "operations",
     "positions",
     "prune",
@@ -232,7 +233,6 @@ def instances(
     columns = sorted_by(sort)
     # A term's index is in the order of the start too.
     order = (driver.created_ms, driver.instance) if driver is not None and sort.by is SortBy.CREATED else columns
-    few = few and driver is None
     if few:
         order = (_unindexed(order[0]), *order[1:])
     if after is not None:
@@ -241,6 +241,13 @@ def instances(
     if few:
         return _documents_of(log, query.with_only_columns(*columns), sort)
     return query.with_only_columns(INSTANCES.c.document, *columns)
+
+
+def may_walk(where: InstanceFilter, sort: Sort) -> bool:
+    """The planner may walk all instances in the order of the list, to find those whose keys have the prefix."""
+    required = ranges(where)
+    has_driver = bool(required) and required[0].end is None
+    return where.key_prefix is not None and sort.by is not SortBy.KEY and not has_driver
 
 
 def _documents_of(log: int, found: Rows, sort: Sort) -> Rows:

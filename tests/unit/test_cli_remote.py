@@ -25,6 +25,18 @@ CHECKOUT = "sagaline.sagas.examples.order_checkout:checkout"
 WORKERS = "sagaline.workers.examples.order_checkout:order_workers()"
 SAGA = [sys.executable, "-m", "sagaline.orchestrator.cli"]
 ALL_IN_ONE = [*SAGA, "run", CHECKOUT, "--worker", WORKERS, "--api", "--port", "0"]
+HOLDING = """
+from datetime import timedelta
+
+from sagaline.sagas import Saga, pivot
+from sagaline.sagas.examples.order_checkout import Checkout, book, charge, reserve, ship
+from sagaline.sagas.nodes import choose, sleep, when
+
+held = when(lambda s: s.order.id.endswith("-held"), sleep("hour", timedelta(hours=1)))
+flow = [reserve, charge, choose(held, otherwise=None, name="held"), book, pivot, ship]
+checkout = Saga("order-checkout", Checkout, version=1, flow=flow)
+"""
+"""The checkout, which holds an order whose id ends in ``-held`` after its charge: no act on it hurries."""
 ORDER = {"id": "A-1", "customer": "ann", "lines": [{"sku": "teapot", "quantity": 1}], "total_cents": 4200}
 
 
@@ -65,9 +77,11 @@ class Process:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """Engine, workers and API in one process, with a token."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "holding.py").write_text(HOLDING)
     process = Process(
-        tmp_path_factory.mktemp("shop"),
-        ALL_IN_ONE,
+        folder,
+        [*SAGA, "run", "holding:checkout", "--worker", WORKERS, "--api", "--port", "0"],
         SAGALINE_API_TOKENS='["a-token-for-tests-only"]',
     )
     try:
@@ -144,7 +158,7 @@ def test_history_tells_why_an_order_was_undone(shop: Process) -> None:
 
 
 def test_an_order_is_paused_resumed_and_cancelled(shop: Process) -> None:
-    start(shop, "A-4", id="A-4-silent")
+    start(shop, "A-4", id="A-4-held")
     assert "is paused" in saga(shop, "pause", "order-checkout/A-4")
     assert "is unchanged: that was done before" in saga(shop, "pause", "order-checkout/A-4")
     assert "continues" in saga(shop, "resume", "order-checkout/A-4")
@@ -158,7 +172,7 @@ def test_an_order_is_paused_resumed_and_cancelled(shop: Process) -> None:
 
 
 def test_an_act_depends_on_the_revision_that_was_seen(shop: Process) -> None:
-    start(shop, "A-9", id="A-9-silent")
+    start(shop, "A-9", id="A-9-held")
     assert "is paused" in saga(shop, "pause", "order-checkout/A-9")
     now = json.loads(saga(shop, "show", "order-checkout/A-9", "--json"))["revision"]
     late = saga(shop, "resume", "order-checkout/A-9", "--expected-revision", str(now - 1), code=1)
@@ -167,7 +181,7 @@ def test_an_act_depends_on_the_revision_that_was_seen(shop: Process) -> None:
 
 
 def test_an_order_is_edited_and_forked(shop: Process) -> None:
-    start(shop, "A-5", id="A-5-silent")
+    start(shop, "A-5", id="A-5-held")
     patch = json.dumps([{"op": "replace", "path": "/order/total_cents", "value": 7}])
     assert "has its state edited: running" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
     assert "is unchanged: that was done before" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
@@ -200,7 +214,7 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
 def test_many_orders_are_paused_at_once(shop: Process) -> None:
     """First it is told what would become of it; a bulk that is gone on with asks nobody twice."""
     for number in range(3):
-        start(shop, f"C-{number}", id=f"C-{number}-silent")
+        start(shop, f"C-{number}", id=f"C-{number}-held")
     which = ("--definition", "order-checkout", "--status", "running")
     told = saga(shop, "bulk", "pause", *which)
     assert "would be done" in told

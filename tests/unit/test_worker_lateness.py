@@ -111,7 +111,7 @@ async def test_what_waits_for_its_turn_past_its_deadline_is_not_begun(world: Wor
 
 async def test_a_silent_handler_is_cancelled_at_the_deadline_and_blocks_nobody_else(world: WorkerWorld) -> None:
     async with world.running(packer()) as runtime:
-        await world.send(world.command("order/A", payload=Pack(item="silent"), due_in_ms=60))
+        await world.send(world.command("order/A", payload=Pack(item="silent"), due_in_ms=1_000))
         undo = world.command("order/A", step="other")
         commands = undo, *(world.command(f"order/{n}") for n in range(5))
         await world.send(*commands)

@@ -160,5 +160,5 @@ def _find(
     if stored is None:
         return None
     found = decode_entity(stored) if not names_instance(instance) else decode_document(stored)
-    documents.keep(instance, found)
+    documents.keep(instance, found, len(stored))
     return found

@@ -210,7 +210,7 @@ class Processor:
         began = asyncio.get_running_loop().time()
         await self._written(work, batch)
         self._setup.metrics.record("batches.commit", asyncio.get_running_loop().time() - began)
-        self._documents.merge(work.changed)
+        self._documents.merge(work.changed, batch.state)
         for key in batch.state:
             document = work.changed[key.decode()]
             self._timers.replace(key, document.timers if document else {})

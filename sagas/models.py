@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from .finite import NOT_FINITE, is_finite
 from .personal import OPENLY, UNSEALED, has_unsealed
 from .schemas import holds_floats
 
@@ -43,7 +43,6 @@ else:
 
 _NO_NUMBERS = (b"null", b"NaN", b"Infinity")
 """What NaN and infinity may be written as."""
-_NO_NUMBER = "JSON has no NaN and no infinity; give a finite number or None, or a model with ser_json_inf_nan='strings'"
 
 _TO_DO = {
     "missing": "the field is missing, add it",
@@ -170,20 +169,11 @@ def _text(body: object) -> bytes:
 
 
 def _check_finite(value: BaseModel, model: type[BaseModel]) -> None:
-    """Rejects NaN and infinity: they are written as null, which an optional field would read as None."""
     if model.model_config.get("ser_json_inf_nan") == "strings":
         return
     plain = _adapter(model).dump_python(value, by_alias=False, round_trip=True, warnings=False)
-    if not _is_finite(plain):
-        raise Unwritable(model, _NO_NUMBER)
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, list | tuple | set | frozenset) or all(map(_is_finite, value))
+    if not is_finite(plain):
+        raise Unwritable(model, NOT_FINITE)
 
 
 def _remedy(error: str) -> str:

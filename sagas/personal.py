@@ -26,6 +26,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Seri
 from pydantic_core import PydanticSerializationError, core_schema, from_json
 
 from .errors import Erased, Sealed
+from .finite import NOT_FINITE, is_finite
 
 __all__ = [
     "MARK",
@@ -111,9 +112,13 @@ class Personal(Generic[T]):
         """The open value as JSON, to be sealed.
 
         Raises:
-            PydanticSerializationError: it cannot be written.
+            PydanticSerializationError: it cannot be written, NaN and infinity included.
         """
-        return TypeAdapter(self._kind).dump_json(self.reveal(), by_alias=False, round_trip=True)
+        kind, value = TypeAdapter(self._kind), self.reveal()
+        written = kind.dump_json(value, by_alias=False, round_trip=True)
+        if b"null" in written and not is_finite(kind.dump_python(value, by_alias=False, round_trip=True)):
+            raise PydanticSerializationError(NOT_FINITE)
+        return written
 
     def read(self, written: bytes) -> T:
         """What ``open`` would give.

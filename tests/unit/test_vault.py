@@ -131,13 +131,20 @@ def _raises(value: str) -> str:
     return value
 
 
+class Grade(BaseModel):
+    id: Annotated[str, Subject()]
+    marks: Personal[list[float | None]]
+
+
 class Picky(BaseModel):
     id: Annotated[str, Subject()]
     email: Personal[Annotated[str, AfterValidator(_raises)]]
 
 
 async def test_a_value_that_would_not_read_back_is_not_sealed(log: SqliteLog) -> None:
-    for value in (Sum(id="C-1", sum=Personal(float("nan"))), Picky(id="C-1", email=Personal(EMAIL))):
+    nan = float("nan")
+    marks = Grade(id="C-1", marks=Personal([1.0, nan]))
+    for value in (Sum(id="C-1", sum=Personal(nan)), marks, Picky(id="C-1", email=Personal(EMAIL))):
         with pytest.raises(InvalidRequest, match="'C-1' would not read back") as error:
             await vault(log, OLD).seal(value)
         assert EMAIL not in str(error.value)

@@ -75,7 +75,7 @@ class FlightSearch(BaseModel):
     booking: SeatsConfirmed | None = None
 
 
-@scatter(ask_offer, queues=CARRIERS, into="offer", deadline=timedelta(seconds=2), best=lambda offer: offer.price_cents)
+@scatter(ask_offer, queues=CARRIERS, into="offer", deadline=timedelta(seconds=6), best=lambda offer: offer.price_cents)
 def offers(s: FlightSearch) -> AskOffer:
     return AskOffer(journey=s.journey)
 

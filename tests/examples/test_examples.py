@@ -114,14 +114,14 @@ def test_the_cheapest_of_the_offers_in_time_is_held() -> None:
     """A carrier that stays silent is not waited for."""
     asked = given(search.flight_search, search.FlightSearch(journey=_journey()))
     answered = asked.when(ok("offers.carrier-blue", _offer("blue", 900)), ok("offers.carrier-red", _offer("red", 500)))
-    held = answered.then(waits_for("offers.carrier-green")).when(after(timedelta(seconds=2)))
+    held = answered.then(waits_for("offers.carrier-green")).when(after(timedelta(seconds=6)))
     held.then(has_state(offer=_offer("red", 500)), waits_for(search.hold))
 
 
 def test_a_search_without_any_offer_fails_and_leaves_nothing() -> None:
     """There is nothing to undo."""
     asked = given(search.flight_search, search.FlightSearch(journey=_journey()))
-    asked.when(after(timedelta(seconds=2))).then(has_status("compensated"), undone())
+    asked.when(after(timedelta(seconds=6))).then(has_status("compensated"), undone())
 
 
 def test_an_import_books_every_row_and_tells_the_total() -> None:

@@ -12,7 +12,7 @@ __all__ = ["Documents"]
 
 _COUNT_MAX: Final = 2_000
 _BYTES_MAX: Final = 16_000_000
-"""Of one partition, as written; parsed they take several times as much. 2,000 documents of a usual size are below it."""
+"""Of one partition, as written; parsed they take several times as much. 2,000 of a usual size are below it."""
 
 
 class Documents:

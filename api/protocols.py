@@ -2,8 +2,8 @@
 
 - A new connection whose first request head is not complete in time is closed. After that uvicorn's keep-alive timeout
   applies, and ``api/bodies.py`` limits bodies.
-- With too many connections, a new one closes the one that has been without a request for the longest time: those that
-  only stand open keep nobody out.
+- ``api/door.py`` says who makes room when there are too many. All of them are cut off: over TLS a close would wait for
+  the other side.
 - While a connection takes no data, the application waits before it writes more, so a slow reader costs one buffer. One
   that takes none for ``stall_seconds`` is cut off, and one that takes a little is not; a WebSocket is first told by
   close code 4008 to continue from its cursor.
@@ -17,6 +17,8 @@ from collections.abc import Callable
 import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from .door import Door
 
 __all__ = ["TOO_SLOW", "Stall", "http_protocol", "socket_protocol"]
 
@@ -53,19 +55,15 @@ class Stall:
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
 
-def http_protocol(head_seconds: float, stall_seconds: float, connections_max: int) -> type[H11Protocol]:
+def http_protocol(head_seconds: float, stall_seconds: float, door: Door) -> type[H11Protocol]:
     """HTTP/1.1 within these limits."""
-    idle: dict[H11Protocol, None] = {}
 
     class Punctual(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
             super().connection_made(transport)
-            self.late = self.loop.call_later(head_seconds, transport.close)
+            self.late = self.loop.call_later(head_seconds, transport.abort)
             self.stalled: Stall | None = None
-            if len(self.connections) >= connections_max and (longest := next(iter(idle), None)) is not None:
-                del idle[longest]
-                longest.transport.close()
-            idle[self] = None
+            door.let_in(transport.get_extra_info("socket").fileno(), self, transport.abort)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -73,12 +71,12 @@ def http_protocol(head_seconds: float, stall_seconds: float, connections_max: in
             if self.cycle is not None or is_socket:
                 self.late.cancel()
             if is_socket or not self._is_idle():
-                idle.pop(self, None)
+                door.busy(self)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self._is_idle() and not self.transport.is_closing():
-                idle[self] = None
+                door.idle(self, self.transport.abort)
 
         def _is_idle(self) -> bool:
             return self.cycle is None or self.cycle.response_complete
@@ -94,7 +92,7 @@ def http_protocol(head_seconds: float, stall_seconds: float, connections_max: in
         def connection_lost(self, exc: Exception | None) -> None:
             self.late.cancel()
             self._goes_on()
-            idle.pop(self, None)
+            door.busy(self)
             super().connection_lost(exc)
 
         def _goes_on(self) -> None:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from ..orchestrator.errors import ConfigurationError, InUse, OperatorError
 from .auth import is_loopback
+from .door import AT_ONCE, Door
 from .protocols import http_protocol, socket_protocol
 from .settings import ApiSettings
 
@@ -21,14 +22,13 @@ __all__ = ["bind", "serve", "serving"]
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5
 _BACKLOG = 1024
-_CONNECTIONS_MAX = 2_000
 _NOT_SENT_BYTES = 16_384
 """What the kernel takes before it is sent. By default it takes megabytes, and says only when a third of them has gone
 that a slow reader takes anything.
 """
 
 
-def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1, guarded: bool = True) -> socket.socket:
+def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1, guarded: bool = True) -> Door:
     """A listening socket; with ``tries`` above 1 also on one of the following ports. Port 0: any free port.
 
     Not ``guarded``: also beyond loopback without a token, for what anybody may see.
@@ -52,11 +52,11 @@ def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1, guarded
     raise ConfigurationError(f"cannot listen on {host} port {port} ({last}); choose an address of this machine")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> Door:
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    listener = socket.socket(family, kind, protocol)
+    listener = Door(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if (low_water := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
@@ -79,9 +79,7 @@ def _refuse_open_door(host: str, settings: ApiSettings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    app: FastAPI, listener: socket.socket, settings: ApiSettings, *, guarded: bool = True
-) -> AsyncIterator[str]:
+async def serving(app: FastAPI, listener: Door, settings: ApiSettings, *, guarded: bool = True) -> AsyncIterator[str]:
     """Serves on a socket while the block runs; yields the base URL once requests are answered.
 
     At the end of the block, requests that wait for a decision are answered at once (202, with a ``Location``), streams
@@ -104,16 +102,18 @@ async def serving(
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            http=http_protocol(settings.head_timeout.total_seconds(), stall_seconds, _CONNECTIONS_MAX),
+            http=http_protocol(settings.head_timeout.total_seconds(), stall_seconds, listener),
             ws=socket_protocol(stall_seconds),
             ssl_certfile=str(settings.tls[0]) if settings.tls else None,
             ssl_keyfile=str(settings.tls[1]) if settings.tls else None,
             ws_max_size=settings.body_bytes_max,
             ws_per_message_deflate=False,
-            limit_concurrency=_CONNECTIONS_MAX,
+            limit_concurrency=listener.most + 1,
+            backlog=AT_ONCE,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )
+    listener.made = server.server_state.connections
     runs = asyncio.create_task(server.serve(sockets=[listener]), name="api")
     try:
         await _started(server, runs)
@@ -133,7 +133,7 @@ def _nobody() -> None:
     """For an application that is not ours, or wraps ours: there are no known waiters."""
 
 
-async def serve(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> None:
+async def serve(app: FastAPI, listener: Door, settings: ApiSettings) -> None:
     """Serves until it is cancelled."""
     async with serving(app, listener, settings):
         await asyncio.get_running_loop().create_future()
@@ -151,7 +151,15 @@ async def _started(server: uvicorn.Server, runs: asyncio.Task[None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Does not handle signals: the process that runs it stops its parts in its own order."""
+    """Does not handle signals: the process that runs it stops its parts in its own order.
+
+    asyncio has one number for how many connections wait in the kernel and how many are accepted at once.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(_BACKLOG)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

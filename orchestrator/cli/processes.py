@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import threading
@@ -27,6 +28,8 @@ STOP_SECONDS = 15.0
 """The limit on stopping all parts, after the longest grace of the workers."""
 
 _SPARE_SECONDS = 5.0
+_FILES = 10_240
+"""More than an API, its databases and its log need; macOS allows no more."""
 
 
 class Stoppable(Protocol):
@@ -45,7 +48,16 @@ def run_process(body: Coroutine[None, None, None], *, grace_seconds: float = 10.
         grace_seconds: how long its workers may take to finish (default: a worker's default); the process ends at the
             latest ``STOP_SECONDS`` later.
     """
+    _allow_files()
     return asyncio.run(_under_signals(body, grace_seconds + STOP_SECONDS))
+
+
+def _allow_files() -> None:
+    """As many open files as this process may ask for: shells set a lower limit for old programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @asynccontextmanager

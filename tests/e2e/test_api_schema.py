@@ -128,10 +128,12 @@ def breaches(served: Served, seed: int) -> Counter[str]:
     for event in from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):
             recorder = event.recorder
-            if any(
-                each.response is not None and each.response.status_code < 300 for each in recorder.interactions.values()
-            ):
-                served.succeeded.add(recorder.label)
+            served.succeeded |= {
+                recorder.label
+                for each in recorder.interactions.values()
+                if each.response is not None and each.response.status_code < 300
+                if recorder.label.startswith(f"{each.request.method} ")  # OPTIONS succeeds everywhere
+            }
             for id, checks in recorder.checks.items():
                 for failed in (check for check in checks if check.failure_info is not None):
                     seen = recorder.interactions.get(id)
@@ -168,5 +170,6 @@ def test_every_answer_is_one_that_the_document_names(served: Served) -> None:
         seed += 1
     assert not found
     print(served.requests, "requests")
-    assert {name for label, name in served.operations.items() if label not in served.succeeded} == NEVER.keys()
+    never = {name for label, name in served.operations.items() if label not in served.succeeded}
+    assert never == NEVER.keys() or (SOAK and never < NEVER.keys()), "what is tried long enough may succeed"
     assert served.requests >= REQUESTS

@@ -6,10 +6,8 @@ import asyncio
 import ipaddress
 import json
 import re
-import socket
 import ssl
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from opentelemetry.trace import SpanKind
 
 from sagaline.api import ApiSettings, bind, create_app, serving
 from sagaline.api.auth import is_loopback
+from sagaline.api.door import Door
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.errors import ConfigurationError
 from sagaline.orchestrator.messages.inputs import ActName
@@ -108,43 +107,6 @@ async def test_a_head_that_does_not_come_closes_its_connection(tmp_path: Path, h
             assert (await api.get("/livez")).status_code == 200
 
 
-@pytest.mark.slow
-async def test_connections_that_only_stand_open_keep_nobody_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one that has been idle for the longest time makes room; what has a request is left alone."""
-    monkeypatch.setattr(sys.modules[bind.__module__], "_CONNECTIONS_MAX", 10)
-    settings, silent = ApiSettings(head_timeout=timedelta(minutes=1)), list[Any]()
-    async with stack(tmp_path) as up:
-        app = create_app(up.client, clock=SystemClock(), settings=settings)
-        listener = bind("127.0.0.1", 0, settings)
-        feed = {"accept": "text/event-stream"}
-        async with (
-            serving(app, listener, settings) as url,
-            httpx.AsyncClient(base_url=url, timeout=20) as api,
-            api.stream("GET", "/v1/events", headers=feed) as stream,
-        ):
-            for number in range(30):
-                silent.append(await asyncio.open_connection("127.0.0.1", listener.getsockname()[1]))
-                silent[-1][1].write(b"GET /livez" if number % 2 else b"")
-                assert (await api.get("/livez")).status_code == 200
-            async with asyncio.timeout(20):
-                assert await silent[0][0].read() == b""
-                assert not silent[-1][0].at_eof()
-                await up.client.start("order-checkout", order(), key="A-1")
-                assert [line async for line in until("order-checkout/A-1", stream)]
-            for _, writer in silent:
-                writer.close()
-
-
-async def until(text: str, stream: httpx.Response) -> AsyncIterator[str]:
-    """The lines of a stream, up to one that has this text."""
-    async for line in stream.aiter_lines():
-        yield line
-        if text in line:
-            return
-
-
 def certificate(folder: Path) -> tuple[Path, Path]:
     """One that this machine signed for itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -195,7 +157,7 @@ def test_without_a_token_only_loopback_is_listened_on(host: str) -> None:
 async def test_a_socket_that_somebody_else_opened_to_all_is_refused_too(tmp_path: Path) -> None:
     async with stack(tmp_path, engine=False) as up:
         app = create_app(up.client, clock=SystemClock())
-        with socket.socket() as listener:
+        with Door() as listener:
             listener.bind(("", 0))
             with pytest.raises(ConfigurationError, match="without authentication"):
                 async with serving(app, listener, ApiSettings()):

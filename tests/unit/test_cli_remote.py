@@ -337,6 +337,23 @@ def test_the_second_signal_ends_a_process_whose_parts_do_not_stop(tmp_path: Path
         process.end()
 
 
+def test_a_process_may_open_as_many_files_as_it_may_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "files.py").write_text(
+        "from sagaline.orchestrator.cli.processes import run_process\n"
+        "import asyncio, resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 3_000))\n"
+        "async def body():\n"
+        "    print('limits', *resource.getrlimit(resource.RLIMIT_NOFILE), file=sys.stderr, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "run_process(body())\n"
+    )
+    process = Process(tmp_path, [sys.executable, "files.py"])
+    try:
+        assert process.wait_for("limits (.*)") == "3000 3000"
+    finally:
+        process.end()
+
+
 def test_two_signals_that_come_while_the_event_loop_is_busy_end_a_process_too(tmp_path: Path) -> None:
     (tmp_path / "busy.py").write_text(
         "from sagaline.orchestrator.cli.processes import run_process\n"

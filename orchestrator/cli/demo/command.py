@@ -7,7 +7,6 @@ Exit code 0 only if every order ended as expected and the books agree.
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ....api.door import Door
 from ....sagas.examples.order_checkout import checkout
 from ....workers.examples.ledger import Ledger
 from ....workers.examples.order_checkout import order_workers
@@ -82,7 +82,7 @@ class _Demo:
         self._complete = False
         self.wrong: list[str] = []
 
-    async def run(self, listener: socket.socket) -> None:
+    async def run(self, listener: Door) -> None:
         self._console.print(f"Sagaline demo: {self._place.said}", highlight=False, soft_wrap=True)
         workers = [*order_workers(self._place.ledger), *(each for one in self._patterns for each in one.workers)]
         definitions = [checkout, *(each for one in self._patterns for each in one.definitions)]

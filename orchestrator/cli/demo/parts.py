@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 
 from ....api.app import create_app
+from ....api.door import Door
 from ....api.serving import bind, serving
 from ....sagas.definition import AnyDefinition
 from ....sagas.examples.order_checkout import checkout
@@ -54,7 +54,7 @@ class Parts:
         return sum(supervisor.crashes for supervisor in self.supervisors)
 
 
-def bound(settings: Settings) -> socket.socket:
+def bound(settings: Settings) -> Door:
     """A listening socket: on the given port, or on 8080 or the next free one.
 
     Raises:
@@ -66,7 +66,7 @@ def bound(settings: Settings) -> socket.socket:
 
 @asynccontextmanager
 async def demo_parts(
-    place: Place, listener: socket.socket, definitions: Sequence[AnyDefinition], workers: Sequence[Worker]
+    place: Place, listener: Door, definitions: Sequence[AnyDefinition], workers: Sequence[Worker]
 ) -> AsyncIterator[Parts]:
     """Runs everything while the block runs; at its end the API stops first, then workers, engine and log.
 

@@ -39,8 +39,8 @@ class Door(socket.socket):
     ``made``: those whose handshake is complete, as its server counts them.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
         self.most = connections_max()
         self.made: Sized = ()
         self._idle: dict[object, Callable[[], object]] = {}

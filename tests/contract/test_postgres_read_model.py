@@ -136,6 +136,7 @@ async def test_nobody_takes_more_connections_than_are_documented(postgres: Postg
         await each.close()
 
 
+@pytest.mark.long
 async def test_a_query_is_ended_by_the_server_also_when_its_process_cannot(postgres: Postgres, url: str) -> None:
     """Whose interrupts do not arrive: it is the server's own time-out that frees what the query holds."""
     model = await opened(url)

@@ -278,6 +278,7 @@ def test_a_lost_connection_is_told_and_the_page_goes_on_by_itself(opened: Open) 
     expect(page.locator(".stale")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_read_that_hangs_counts_as_no_answer(opened: Open) -> None:
     page = opened("tables")
     expect(page.get_by_role("navigation", name="Tables")).to_be_visible()

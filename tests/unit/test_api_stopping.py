@@ -49,6 +49,7 @@ async def waiting(process: SagaProcess, requests: list[Any]) -> tuple[list[httpx
     return answers, took
 
 
+@pytest.mark.long
 async def test_starts_and_acts_that_wait_are_accepted_at_once_when_the_api_stops(tmp_path: Path) -> None:
     async with serving_api(tmp_path) as (process, http):
         starts = [

@@ -12,8 +12,8 @@ EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
 LINTS := format-check lint mypy pyright imports tsc bandit
-# Several processes share the tests; JOBS=0 runs them in one process, for a debugger.
-JOBS ?= auto
+# Several processes share the tests, three for two cores: a third of the time they wait. JOBS=0: one process, for a debugger.
+JOBS ?= $(shell expr 3 \* `getconf _NPROCESSORS_ONLN` / 2)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 STATIC := .cache/static.txt
 # Of the dashboard: what its third-party files follow from, and the packages that check and test it.

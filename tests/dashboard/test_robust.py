@@ -134,6 +134,7 @@ def test_a_write_that_is_forbidden_is_sent_once_more_with_the_identity_of_now(op
     page.route("**/pause", answer)
     sheet = page.get_by_role("dialog")
     sheet.get_by_label("Why").fill("the scale is broken")
+    expect(sheet).to_contain_text("What it would do now")  # what comes after it moves the button
     with page.expect_response("**/v1/me"):
         sheet.get_by_role("button", name=re.compile("^Pause")).click()
     expect(sheet.get_by_role("status").last).to_contain_text("Done")

@@ -185,6 +185,7 @@ def test_an_act_whose_answer_was_lost_is_sent_again_as_the_same(opened: Open) ->
     sheet = page.get_by_role("dialog")
     sheet.get_by_label("Your name").fill("ann")
     sheet.get_by_label("Why").fill("the scale is broken")
+    expect(sheet).to_contain_text("What it would do now")  # what comes after it moves the button
     for told in ("does not answer", "refused 2", "refused 3"):
         sheet.get_by_role("button", name="Pause").click()
         expect(sheet.get_by_role("alert")).to_contain_text(told)
@@ -297,6 +298,7 @@ def test_the_focus_comes_back_to_the_menu_and_goes_to_the_way_back(opened: Open)
     expect(sheet.locator("ins")).to_contain_text("/weight: 7")
     sheet.get_by_label("Your name").fill("ann")
     sheet.get_by_label("Why").fill("weighed by hand")
+    expect(sheet).to_contain_text("What it would do now")  # what comes after it moves the button
     sheet.get_by_role("button", name="Edit the state").click()
     expect(sheet.get_by_role("button", name="Back")).to_be_focused()
     page.keyboard.press("Enter")
@@ -330,6 +332,7 @@ def test_who_acts_is_who_has_signed_in(opened: Open) -> None:
     expect(sheet.get_by_label("Your name")).to_have_count(0)
     sheet.get_by_label("Weight").fill("7")
     sheet.get_by_label("Why").fill("weighed by hand")
+    expect(sheet).to_contain_text("What it would do now")  # what comes after it moves the button
     sheet.get_by_role("button", name="Edit the state").click()
     expect(sheet.get_by_role("status").last).to_contain_text("Done")
 

@@ -136,9 +136,11 @@ async def test_a_stream_that_is_not_read_is_cut_off_and_others_go_on(tmp_path: P
     async with stack(tmp_path) as up, asyncio.timeout(100), served(up, stall_timeout=stall) as port:
         with deaf(port) as one, capture_logs() as told:
             one.sendall(b"GET /v1/events/stream HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            found = b""
-            while b"event: cursor" not in found:  # from here on it takes nothing
-                found += await receive(one)
+            begun = b""
+            while b"event: cursor" not in begun:  # from here on it takes nothing
+                chunk = await receive(one)
+                assert chunk, "the stream has ended"
+                begun += chunk
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
                 await filled(up)
                 assert (await api.get("/livez")).status_code == 200
